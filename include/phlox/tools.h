@@ -1,0 +1,99 @@
+/*
+ * phlox tools: what surrounds running a model. Option tables, the cache, measures, features.
+ * The rules of phlox.h hold here as well.
+ */
+#ifndef PHLOX_TOOLS_H
+#define PHLOX_TOOLS_H
+
+#include <phlox/phlox.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- options ------------------------------------------------------------------------------- */
+
+/* One option of phlox_model_options or phlox_generate_options: the command line, the help text and
+ * bindings are generated from these tables. */
+typedef struct phlox_option {
+    const char *name;     /* "group-size" */
+    const char *argument; /* "N|-1", what to show in the help; NULL for a switch */
+    const char *help;     /* one line */
+} phlox_option;
+
+PHLOX_API const phlox_option *phlox_model_option_table(size_t *count);
+PHLOX_API const phlox_option *phlox_generate_option_table(size_t *count);
+
+/* Sets the option called `name` from text; `value` is ignored for a switch. Strings are kept as
+ * pointers: they must live as long as the options. Unknown names are PHLOX_ERROR_NOT_FOUND,
+ * values out of range PHLOX_ERROR_ARGUMENT. */
+PHLOX_API phlox_status phlox_model_options_set(phlox_model_options *options, const char *name,
+                                               const char *value, phlox_error *error);
+PHLOX_API phlox_status phlox_generate_options_set(phlox_generate_options *options,
+                                                  const char *name, const char *value,
+                                                  phlox_error *error);
+
+/* ---- features ------------------------------------------------------------------------------ */
+
+enum {
+    PHLOX_CPU_AVX2 = 1, /* AVX2, FMA and F16C together */
+    PHLOX_CPU_AVX_VNNI = 2,
+    PHLOX_CPU_AVX512 = 4, /* F, BW, VL, DQ */
+    PHLOX_CPU_AVX512_VNNI = 8,
+    PHLOX_CPU_AVX512_BF16 = 16,
+    PHLOX_CPU_NEON = 32,
+    PHLOX_CPU_DOTPROD = 64,
+    PHLOX_CPU_I8MM = 128
+};
+
+PHLOX_API uint64_t phlox_cpu_features(void); /* what this machine has and the system enables */
+/* The name of one feature bit, "avx2"; NULL for bits without a meaning. */
+PHLOX_API const char *phlox_cpu_feature_name(uint64_t bit);
+PHLOX_API const char *phlox_version(void);   /* "0.1.0 (commit)" */
+
+/* The names that phlox_model_options.chat_format takes; ends with NULL. */
+PHLOX_API const char *const *phlox_chat_formats(void);
+
+/* ---- measures ------------------------------------------------------------------------------ */
+
+typedef struct phlox_perplexity_result {
+    double perplexity, mean_nll; /* exp(mean_nll); natural logarithms a token */
+    size_t tokens;               /* predicted ones */
+} phlox_perplexity_result;
+
+/* Perplexity of a text in windows of the context size (at most 2048 tokens), each from an empty
+ * cache; the first token of a window is not predicted. */
+PHLOX_API phlox_status phlox_perplexity(phlox_model *model, phlox_text text,
+                                        phlox_progress_fn *progress, void *progress_user,
+                                        phlox_perplexity_result *out, phlox_error *error);
+
+/* Memory in bytes that running needs with `context` tokens cached. */
+PHLOX_API uint64_t phlox_memory_needed(const phlox_model *model, int32_t context);
+
+/* ---- cache --------------------------------------------------------------------------------- */
+
+typedef struct phlox_cache_entry {
+    const char *name;   /* file name inside the cache directory */
+    const char *kind;   /* "weights", "tokenizer" */
+    const char *source; /* what it was made from */
+    uint64_t bytes;
+    int64_t used;       /* seconds since 1970 of the last use */
+} phlox_cache_entry;
+
+typedef bool phlox_cache_fn(void *user, const phlox_cache_entry *entry);
+
+/* Calls `visit` for every entry, longest unused first. dir NULL: the default directory. */
+PHLOX_API phlox_status phlox_cache_list(const char *dir, phlox_cache_fn *visit, void *user,
+                                        phlox_error *error);
+/* Checks every checksum; a damaged entry is removed and counted in *damaged. */
+PHLOX_API phlox_status phlox_cache_verify(const char *dir, phlox_progress_fn *progress,
+                                          void *progress_user, size_t *checked, size_t *damaged,
+                                          phlox_error *error);
+/* Removes the entry called `name`, or all when NULL; *removed counts them. */
+PHLOX_API phlox_status phlox_cache_remove(const char *dir, const char *name, size_t *removed,
+                                          phlox_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
