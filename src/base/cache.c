@@ -1,0 +1,500 @@
+#include "base/cache.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SUFFIX ".phlox"
+
+enum { VERSION = 1, PAGE = 4096, MOST_SECTIONS = 1 << 16 };
+
+static const char magic[8] = "PHLOXPK";
+
+/* The fields before `verified` are covered by header_checksum, as is the section table. */
+struct header {
+    char magic[8];
+    uint32_t version, section_count;
+    uint64_t file_size;
+    char kind[16];
+    char source[1792], state[1536], variant[640]; /* NUL-terminated, cut when longer */
+    uint64_t identity; /* checksum of the four key strings, uncut */
+    uint64_t header_checksum;
+    uint64_t verified; /* 1 after the checksums were checked once */
+    char padding[64];
+};
+_Static_assert(sizeof(struct header) == PAGE, "the header fills a page");
+_Static_assert(sizeof(px_cache_section) == 64, "a section entry has 64 bytes");
+
+uint64_t px_checksum(const void *data, size_t size, uint64_t position)
+{
+    const uint64_t step = UINT64_C(0x9E3779B97F4A7C15), scramble = UINT64_C(0xD6E8FEB86659FD93);
+    const unsigned char *bytes = data;
+    uint64_t salt = position / 8 * step, sum = 0;
+    for (; size >= 8; size -= 8, bytes += 8, salt += step) {
+        uint64_t word;
+        memcpy(&word, bytes, 8);
+        word = (word ^ salt) * scramble;
+        sum += (word ^ word >> 32) * scramble;
+    }
+    if (size) {
+        uint64_t word = 0;
+        memcpy(&word, bytes, size);
+        word = (word ^ salt) * scramble;
+        sum += (word ^ word >> 32) * scramble;
+    }
+    return sum;
+}
+
+static uint64_t string_sum(const char *text, uint64_t seed)
+{
+    return px_checksum(text, strlen(text), seed * 4096) + strlen(text);
+}
+
+static uint64_t identity_of(const px_cache_key *key)
+{
+    return string_sum(key->kind, 1) + string_sum(key->source, 2) + string_sum(key->state, 3) +
+           string_sum(key->variant, 4);
+}
+
+static char *join(const char *directory, const char *name)
+{
+    const size_t size = strlen(directory) + strlen(name) + 2;
+    char *const path = malloc(size);
+    if (path) snprintf(path, size, "%s/%s", directory, name);
+    return path;
+}
+
+/* The name does not depend on the state, so that a stale file is found and replaced. */
+static char *path_of(const char *directory, const px_cache_key *key)
+{
+    const uint64_t a =
+        string_sum(key->kind, 11) + string_sum(key->source, 12) + string_sum(key->variant, 13);
+    const uint64_t b =
+        string_sum(key->kind, 21) ^ string_sum(key->source, 22) ^ string_sum(key->variant, 23);
+    char name[80];
+    snprintf(name, sizeof name, "%.16s-%016" PRIx64 "%016" PRIx64 SUFFIX, key->kind, a, b);
+    return join(directory, name);
+}
+
+static uint64_t header_sum(const struct header *header, const px_cache_section *sections)
+{
+    return px_checksum(header, offsetof(struct header, header_checksum), 0) +
+           px_checksum(sections, header->section_count * sizeof *sections, PAGE);
+}
+
+/* NULL when the header and the section table are sound, else what is wrong. */
+static const char *check_header(const px_map *map)
+{
+    const struct header *const header = (const void *)map->data;
+    if (map->size < PAGE || memcmp(header->magic, magic, sizeof magic) != 0)
+        return "not a phlox cache file";
+    if (header->version != VERSION) return "of another version";
+    if (header->file_size != map->size) return "not as long as its header says";
+    if (header->section_count > MOST_SECTIONS ||
+        map->size - PAGE < header->section_count * sizeof(px_cache_section))
+        return "without room for its section table";
+    const px_cache_section *const sections = (const void *)(map->data + PAGE);
+    if (header->header_checksum != header_sum(header, sections)) return "damaged in its header";
+    for (size_t i = 0; i < header->section_count; i++) {
+        if (sections[i].offset % PAGE || sections[i].offset > map->size ||
+            sections[i].size > map->size - sections[i].offset)
+            return "damaged in its section table";
+    }
+    return NULL;
+}
+
+/* Index of the first section whose checksum is wrong, or count. */
+static size_t first_damaged(const px_cache_file *file)
+{
+    size_t i = 0;
+    while (i < file->count && px_checksum(px_cache_data(file, i), file->sections[i].size, 0) ==
+                                  file->sections[i].checksum)
+        i++;
+    return i;
+}
+
+static px_cache_file file_of(px_map map)
+{
+    const struct header *const header = (const void *)map.data;
+    return (px_cache_file){map, (const void *)(map.data + PAGE), header->section_count};
+}
+
+static void mark_verified(const char *path)
+{
+    const uint64_t yes = 1;
+    px_patch_file(path, offsetof(struct header, verified), &yes, sizeof yes);
+}
+
+static phlox_status open_path(const char *path, const px_cache_key *key, px_cache_file *out,
+                              phlox_error *error)
+{
+    px_map map;
+    PX_TRY(px_map_open(path, &map, error));
+    const char *wrong = check_header(&map);
+    const struct header *const header = (const void *)map.data;
+    if (!wrong && header->identity != identity_of(key)) wrong = "stale";
+    if (!wrong && !header->verified) {
+        const px_cache_file file = file_of(map);
+        if (first_damaged(&file) < file.count) wrong = "damaged";
+        else mark_verified(path);
+    }
+    if (!wrong) {
+        *out = file_of(map);
+        px_touch(path);
+        return PHLOX_OK;
+    }
+    px_map_close(&map);
+    px_remove_file(path, NULL);
+    return px_fail(error, PHLOX_ERROR_NOT_FOUND, "%s: %s; it is made anew", path, wrong);
+}
+
+phlox_status px_cache_open(const char *directory, const px_cache_key *key, px_cache_file *out,
+                           phlox_error *error)
+{
+    char *const path = path_of(directory, key);
+    if (!path) return px_fail_memory(error, strlen(directory));
+    const phlox_status status = open_path(path, key, out, error);
+    free(path);
+    return status;
+}
+
+void px_cache_close(px_cache_file *file)
+{
+    px_map_close(&file->map);
+    *file = (px_cache_file){0};
+}
+
+const void *px_cache_data(const px_cache_file *file, size_t index)
+{
+    return file->map.data + file->sections[index].offset;
+}
+
+/* ---- writing ------------------------------------------------------------------------------- */
+
+struct px_cache_writer {
+    px_out_file file;
+    struct header header;
+    px_cache_section *sections;
+    _Atomic uint64_t *checksums; /* [section_count] */
+};
+
+static uint64_t page_up(uint64_t offset)
+{
+    return (offset + PAGE - 1) / PAGE * PAGE;
+}
+
+static void copy_cut(char *to, size_t size, const char *from)
+{
+    snprintf(to, size, "%s", from);
+}
+
+static void writer_free(px_cache_writer *writer)
+{
+    free(writer->sections);
+    free((void *)writer->checksums);
+    free(writer);
+}
+
+static phlox_status make_room(const char *directory, uint64_t limit, uint64_t needed,
+                              phlox_error *error);
+
+phlox_status px_cache_create(const char *directory, uint64_t limit, const px_cache_key *key,
+                             px_cache_section *sections, size_t count, px_cache_writer **out,
+                             phlox_error *error)
+{
+    if (count > MOST_SECTIONS)
+        return px_fail(error, PHLOX_ERROR_INTERNAL, "%zu cache sections", count);
+    uint64_t end = page_up(PAGE + count * sizeof *sections);
+    for (size_t i = 0; i < count; i++) {
+        sections[i].offset = end;
+        end = page_up(end + sections[i].size);
+    }
+    PX_TRY(px_make_directories(directory, error));
+    px_out_clean(directory);
+    PX_TRY(make_room(directory, limit, end, error));
+
+    px_cache_writer *const writer = px_calloc(1, sizeof *writer);
+    char *const path = path_of(directory, key);
+    phlox_status status = PHLOX_OK;
+    if (writer) {
+        writer->file.descriptor = -1;
+        writer->sections = px_calloc(count, sizeof *sections);
+        writer->checksums = px_calloc(count, sizeof *writer->checksums);
+    }
+    if (!writer || !path || !writer->sections || !writer->checksums)
+        status = px_fail_memory(error, count * sizeof *sections);
+    if (status == PHLOX_OK) status = px_out_open(&writer->file, path, end, error);
+    free(path);
+    if (status != PHLOX_OK) {
+        if (writer) writer_free(writer);
+        return status;
+    }
+    memcpy(writer->sections, sections, count * sizeof *sections);
+    struct header *const header = &writer->header;
+    memcpy(header->magic, magic, sizeof magic);
+    header->version = VERSION;
+    header->section_count = (uint32_t)count;
+    header->file_size = end;
+    header->identity = identity_of(key);
+    copy_cut(header->kind, sizeof header->kind, key->kind);
+    copy_cut(header->source, sizeof header->source, key->source);
+    copy_cut(header->state, sizeof header->state, key->state);
+    copy_cut(header->variant, sizeof header->variant, key->variant);
+    *out = writer;
+    return PHLOX_OK;
+}
+
+phlox_status px_cache_write(px_cache_writer *writer, size_t section, uint64_t offset,
+                            const void *data, size_t size, phlox_error *error)
+{
+    const px_cache_section *const target = &writer->sections[section];
+    if (offset % 8 || offset > target->size || size > target->size - offset)
+        return px_fail(error, PHLOX_ERROR_INTERNAL, "cache section %s: part %" PRIu64 "+%zu of %"
+                       PRIu64, target->name, offset, size, target->size);
+    atomic_fetch_add(&writer->checksums[section], px_checksum(data, size, offset));
+    return px_out_write(&writer->file, target->offset + offset, data, size, error);
+}
+
+static phlox_status finish(px_cache_writer *writer, phlox_error *error)
+{
+    struct header *const header = &writer->header;
+    const size_t count = header->section_count;
+    for (size_t i = 0; i < count; i++)
+        writer->sections[i].checksum = atomic_load(&writer->checksums[i]);
+    header->header_checksum = header_sum(header, writer->sections);
+    PX_TRY(px_out_write(&writer->file, PAGE, writer->sections, count * sizeof *writer->sections,
+                        error));
+    PX_TRY(px_out_write(&writer->file, 0, header, sizeof *header, error));
+    /* The last section is padded to a page, so that the file has the length of its header. */
+    const char zero = 0;
+    const px_cache_section *const last = count ? &writer->sections[count - 1] : NULL;
+    if (!last || last->offset + last->size < header->file_size)
+        PX_TRY(px_out_write(&writer->file, header->file_size - 1, &zero, 1, error));
+    return px_out_commit(&writer->file, error);
+}
+
+phlox_status px_cache_commit(px_cache_writer *writer, phlox_error *error)
+{
+    const phlox_status status = finish(writer, error);
+    px_out_abandon(&writer->file);
+    writer_free(writer);
+    return status;
+}
+
+void px_cache_abandon(px_cache_writer *writer)
+{
+    if (!writer) return;
+    px_out_abandon(&writer->file);
+    writer_free(writer);
+}
+
+/* ---- care ---------------------------------------------------------------------------------- */
+
+struct listing {
+    struct entry {
+        char *name;
+        uint64_t size;
+        int64_t modified;
+    } *entries;
+    size_t count, capacity;
+};
+
+static phlox_status add_entry(void *user, const px_dir_entry *found, phlox_error *error)
+{
+    struct listing *const listing = user;
+    const size_t length = strlen(found->name), suffix = strlen(SUFFIX);
+    if (length <= suffix || strcmp(found->name + length - suffix, SUFFIX) != 0) return PHLOX_OK;
+    if (listing->count == listing->capacity) {
+        const size_t capacity = listing->capacity * 2 + 16;
+        struct entry *const grown = realloc(listing->entries, capacity * sizeof *grown);
+        if (!grown) return px_fail_memory(error, capacity * sizeof *grown);
+        listing->entries = grown;
+        listing->capacity = capacity;
+    }
+    char *const name = px_strdup(found->name, length);
+    if (!name) return px_fail_memory(error, length);
+    listing->entries[listing->count++] = (struct entry){name, found->size, found->modified};
+    return PHLOX_OK;
+}
+
+static int longest_unused_first(const void *left, const void *right)
+{
+    const struct entry *const a = left, *const b = right;
+    return (a->modified > b->modified) - (a->modified < b->modified);
+}
+
+static void listing_free(struct listing *listing)
+{
+    for (size_t i = 0; i < listing->count; i++) free(listing->entries[i].name);
+    free(listing->entries);
+}
+
+static phlox_status list(const char *directory, struct listing *out, phlox_error *error)
+{
+    *out = (struct listing){0};
+    const phlox_status status = px_list_directory(directory, add_entry, out, error);
+    if (status != PHLOX_OK) {
+        listing_free(out);
+        return status;
+    }
+    if (out->count)
+        qsort(out->entries, out->count, sizeof *out->entries, longest_unused_first);
+    return PHLOX_OK;
+}
+
+static phlox_status make_room(const char *directory, uint64_t limit, uint64_t needed,
+                              phlox_error *error)
+{
+    if (needed > limit)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "%s: the packed file needs %" PRIu64 " bytes and the cache may hold %" PRIu64
+                       "; raise --cache-limit or use --no-cache", directory, needed, limit);
+    struct listing listing;
+    PX_TRY(list(directory, &listing, error));
+    uint64_t sum = needed;
+    for (size_t i = 0; i < listing.count; i++) sum += listing.entries[i].size;
+    for (size_t i = 0; i < listing.count && sum > limit; i++) {
+        char *const path = join(directory, listing.entries[i].name);
+        if (path && px_remove_file(path, NULL) == PHLOX_OK) sum -= listing.entries[i].size;
+        free(path);
+    }
+    listing_free(&listing);
+    return PHLOX_OK;
+}
+
+/* Calls `visit` with the path and entry of each file; owns the loop that list and verify share. */
+static phlox_status for_each(const char *directory,
+                             phlox_status (*visit)(void *user, const char *path,
+                                                   const struct entry *entry, phlox_error *error),
+                             void *user, phlox_error *error)
+{
+    struct listing listing;
+    PX_TRY(list(directory, &listing, error));
+    phlox_status status = PHLOX_OK;
+    for (size_t i = 0; i < listing.count && status == PHLOX_OK; i++) {
+        char *const path = join(directory, listing.entries[i].name);
+        status = path ? visit(user, path, &listing.entries[i], error)
+                      : px_fail_memory(error, strlen(directory));
+        free(path);
+    }
+    listing_free(&listing);
+    return status;
+}
+
+struct list_walk {
+    phlox_cache_fn *visit;
+    void *user;
+    bool stopped;
+};
+
+static phlox_status list_one(void *user, const char *path, const struct entry *entry,
+                             phlox_error *error)
+{
+    (void)error;
+    struct list_walk *const walk = user;
+    if (walk->stopped) return PHLOX_OK;
+    px_map map = {0};
+    const bool sound = px_map_open(path, &map, NULL) == PHLOX_OK && !check_header(&map);
+    const struct header *const header = (const void *)map.data;
+    const phlox_cache_entry found = {
+        .name = entry->name,
+        .kind = sound ? header->kind : "damaged",
+        .source = sound ? header->source : "",
+        .bytes = entry->size,
+        .used = entry->modified / 1000000000,
+    };
+    walk->stopped = !walk->visit(walk->user, &found);
+    px_map_close(&map);
+    return PHLOX_OK;
+}
+
+phlox_status px_cache_list(const char *directory, phlox_cache_fn *visit, void *user,
+                           phlox_error *error)
+{
+    struct list_walk walk = {visit, user, false};
+    return for_each(directory, list_one, &walk, error);
+}
+
+struct verify_walk {
+    phlox_progress_fn *progress;
+    void *user;
+    uint64_t done, total;
+    size_t checked, damaged;
+};
+
+static phlox_status add_size(void *user, const char *path, const struct entry *entry,
+                             phlox_error *error)
+{
+    (void)path, (void)error;
+    ((struct verify_walk *)user)->total += entry->size;
+    return PHLOX_OK;
+}
+
+static phlox_status verify_one(void *user, const char *path, const struct entry *entry,
+                               phlox_error *error)
+{
+    struct verify_walk *const walk = user;
+    px_map map = {0};
+    const phlox_status status = px_map_open(path, &map, error);
+    if (status == PHLOX_ERROR_NOT_FOUND) return PHLOX_OK; /* another process removed it */
+    PX_TRY(status);
+    bool sound = !check_header(&map);
+    if (sound) {
+        const px_cache_file file = file_of(map);
+        sound = first_damaged(&file) == file.count;
+    }
+    px_map_close(&map);
+    if (sound) mark_verified(path);
+    else px_remove_file(path, NULL);
+    walk->checked++;
+    walk->damaged += !sound;
+    walk->done += entry->size;
+    const phlox_progress progress = {"checking", walk->done, walk->total, true};
+    if (walk->progress && !walk->progress(walk->user, &progress))
+        return px_fail(error, PHLOX_ERROR_CANCELLED, "checking the cache was cancelled");
+    return PHLOX_OK;
+}
+
+phlox_status px_cache_verify(const char *directory, phlox_progress_fn *progress,
+                             void *progress_user, size_t *checked, size_t *damaged,
+                             phlox_error *error)
+{
+    struct verify_walk walk = {.progress = progress, .user = progress_user};
+    PX_TRY(for_each(directory, add_size, &walk, error));
+    const phlox_status status = for_each(directory, verify_one, &walk, error);
+    *checked = walk.checked;
+    *damaged = walk.damaged;
+    return status;
+}
+
+struct remove_walk {
+    const char *name; /* NULL: all */
+    size_t removed;
+};
+
+static phlox_status remove_one(void *user, const char *path, const struct entry *entry,
+                               phlox_error *error)
+{
+    struct remove_walk *const walk = user;
+    if (walk->name && strcmp(walk->name, entry->name) != 0) return PHLOX_OK;
+    PX_TRY(px_remove_file(path, error));
+    walk->removed++;
+    return PHLOX_OK;
+}
+
+phlox_status px_cache_remove(const char *directory, const char *name, size_t *removed,
+                             phlox_error *error)
+{
+    struct remove_walk walk = {name, 0};
+    const phlox_status status = for_each(directory, remove_one, &walk, error);
+    *removed = walk.removed;
+    PX_TRY(status);
+    if (name && !walk.removed)
+        return px_fail(error, PHLOX_ERROR_NOT_FOUND,
+                       "%s: no cache entry is called %s; phlox cache ls lists them", directory,
+                       name);
+    px_out_clean(directory);
+    return PHLOX_OK;
+}

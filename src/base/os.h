@@ -1,0 +1,92 @@
+/* Every call to the operating system: files, maps, clocks, threads. os_posix.c implements it. */
+#ifndef PX_BASE_OS_H
+#define PX_BASE_OS_H
+
+#include "base/memory.h"
+
+/* ---- files --------------------------------------------------------------------------------- */
+
+/* A file mapped for reading. An empty file has data == NULL and size 0. */
+typedef struct px_map {
+    const uint8_t *data;
+    size_t size;
+    int64_t modified; /* nanoseconds since 1970 */
+} px_map;
+
+/* Maps a regular file. PHLOX_ERROR_NOT_FOUND when there is none, PHLOX_ERROR_IO otherwise. */
+phlox_status px_map_open(const char *path, px_map *out, phlox_error *error);
+void px_map_close(px_map *map);
+/* Tells the system that a part of a map will not be needed soon, so that its pages are dropped. */
+void px_map_drop(const void *data, size_t size);
+
+bool px_is_directory(const char *path);
+bool px_is_file(const char *path);
+/* Creates the directory and its parents. */
+phlox_status px_make_directories(const char *path, phlox_error *error);
+/* Absolute path without links; the given path when it cannot be resolved. free() it. */
+char *px_real_path(const char *path);
+phlox_status px_remove_file(const char *path, phlox_error *error);
+/* Sets the file's modification time to now; failures are ignored. */
+void px_touch(const char *path);
+
+typedef struct px_dir_entry {
+    const char *name;
+    uint64_t size;
+    int64_t modified; /* nanoseconds since 1970 */
+} px_dir_entry;
+
+/* Calls visit for each regular file of a directory, in no order; a missing directory has none. The
+ * first status other than PHLOX_OK ends the walk and is returned. */
+phlox_status px_list_directory(const char *path,
+                               phlox_status (*visit)(void *user, const px_dir_entry *entry,
+                                                     phlox_error *error),
+                               void *user, phlox_error *error);
+
+/* A file being written under a temporary name beside its final one. */
+typedef struct px_out_file {
+    int descriptor; /* -1: none */
+    char *path, *temporary;
+} px_out_file;
+
+enum { PX_OUT_SUFFIX_LENGTH = 8 }; /* of PX_OUT_SUFFIX */
+#define PX_OUT_SUFFIX ".partial"
+
+/* Creates the temporary file and reserves `size` bytes on the disk (0: unknown). */
+phlox_status px_out_open(px_out_file *file, const char *path, uint64_t size, phlox_error *error);
+/* Writes at an offset; may be called from several threads. */
+phlox_status px_out_write(const px_out_file *file, uint64_t offset, const void *data, size_t size,
+                          phlox_error *error);
+/* Flushes to the disk and gives the file its name. After failure the temporary file is gone. */
+phlox_status px_out_commit(px_out_file *file, phlox_error *error);
+/* Removes the temporary file; harmless after commit. */
+void px_out_abandon(px_out_file *file);
+/* Removes temporary files in a directory whose writers have died. */
+void px_out_clean(const char *directory);
+
+/* Overwrites `size` bytes of an existing file in place; failures are ignored. */
+void px_patch_file(const char *path, uint64_t offset, const void *data, size_t size);
+
+/* $XDG_CACHE_HOME/phlox or ~/.cache/phlox; free() it. NULL when neither variable is set. */
+char *px_cache_home(void);
+
+/* ---- time, cores, threads ------------------------------------------------------------------ */
+
+double px_seconds(void); /* monotonic */
+int px_core_count(void); /* cores that this process may use */
+void px_pause(void);     /* a hint inside a spinning loop */
+void px_yield(void);     /* lets another thread have the core */
+
+typedef struct px_thread px_thread;
+/* NULL when the system refuses. */
+px_thread *px_thread_start(void (*run)(void *argument), void *argument);
+void px_thread_join(px_thread *thread); /* frees it */
+
+typedef struct px_monitor px_monitor; /* a mutex with a condition */
+px_monitor *px_monitor_create(void);
+void px_monitor_free(px_monitor *monitor);
+void px_monitor_lock(px_monitor *monitor);
+void px_monitor_unlock(px_monitor *monitor);
+void px_monitor_wait(px_monitor *monitor);
+void px_monitor_wake_all(px_monitor *monitor);
+
+#endif

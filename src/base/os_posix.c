@@ -1,0 +1,360 @@
+#define _GNU_SOURCE
+#include "base/os.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- files --------------------------------------------------------------------------------- */
+
+static phlox_status fail_io(const char *path, const char *what, phlox_error *error)
+{
+    const int code = errno;
+    const phlox_status status = code == ENOENT || code == ENOTDIR ? PHLOX_ERROR_NOT_FOUND
+                                : code == ENOMEM                  ? PHLOX_ERROR_MEMORY
+                                                                  : PHLOX_ERROR_IO;
+    return px_fail(error, status, "%s: %s: %s%s", path, what, strerror(code),
+                   code == ENOSPC || code == EDQUOT ? "; free some space or choose another place"
+                                                    : "");
+}
+
+static int64_t modified_of(const struct stat *info)
+{
+    return (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec;
+}
+
+phlox_status px_map_open(const char *path, px_map *out, phlox_error *error)
+{
+    const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor < 0) return fail_io(path, "cannot open", error);
+    struct stat info;
+    if (fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
+        close(descriptor);
+        return px_fail(error, PHLOX_ERROR_IO, "%s: not a regular file", path);
+    }
+    px_map map = {.size = (size_t)info.st_size, .modified = modified_of(&info)};
+    if (map.size) {
+        void *const data = mmap(NULL, map.size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+        if (data == MAP_FAILED) {
+            const phlox_status status = fail_io(path, "cannot map", error);
+            close(descriptor);
+            return status;
+        }
+        map.data = data;
+    }
+    close(descriptor);
+    *out = map;
+    return PHLOX_OK;
+}
+
+void px_map_close(px_map *map)
+{
+    if (map->data) munmap((void *)(uintptr_t)map->data, map->size);
+    *map = (px_map){0};
+}
+
+void px_map_drop(const void *data, size_t size)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t begin = ((uintptr_t)data + page - 1) & ~(page - 1);
+    const uintptr_t end = ((uintptr_t)data + size) & ~(page - 1);
+    if (end > begin) madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+bool px_is_directory(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+bool px_is_file(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+phlox_status px_make_directories(const char *path, phlox_error *error)
+{
+    char *const copy = px_strdup(path, strlen(path));
+    if (!copy) return px_fail_memory(error, strlen(path));
+    phlox_status status = PHLOX_OK;
+    for (char *slash = copy + 1; status == PHLOX_OK; slash++) {
+        slash = strchr(slash, '/');
+        if (slash) *slash = 0;
+        if (mkdir(copy, 0777) != 0 && errno != EEXIST)
+            status = fail_io(copy, "cannot create the directory", error);
+        if (!slash) break;
+        *slash = '/';
+    }
+    if (status == PHLOX_OK && !px_is_directory(copy))
+        status = px_fail(error, PHLOX_ERROR_IO, "%s: not a directory", copy);
+    free(copy);
+    return status;
+}
+
+char *px_real_path(const char *path)
+{
+    char *const real = realpath(path, NULL);
+    return real ? real : px_strdup(path, strlen(path));
+}
+
+phlox_status px_remove_file(const char *path, phlox_error *error)
+{
+    return unlink(path) == 0 ? PHLOX_OK : fail_io(path, "cannot remove", error);
+}
+
+void px_touch(const char *path)
+{
+    if (utimensat(AT_FDCWD, path, NULL, 0) != 0) return; /* only the order of eviction suffers */
+}
+
+phlox_status px_list_directory(const char *path,
+                               phlox_status (*visit)(void *user, const px_dir_entry *entry,
+                                                     phlox_error *error),
+                               void *user, phlox_error *error)
+{
+    DIR *const directory = opendir(path);
+    if (!directory) return errno == ENOENT ? PHLOX_OK : fail_io(path, "cannot list", error);
+    phlox_status status = PHLOX_OK;
+    for (const struct dirent *entry; status == PHLOX_OK && (entry = readdir(directory));) {
+        struct stat info;
+        if (fstatat(dirfd(directory), entry->d_name, &info, 0) != 0 || !S_ISREG(info.st_mode))
+            continue;
+        const px_dir_entry found = {entry->d_name, (uint64_t)info.st_size, modified_of(&info)};
+        status = visit(user, &found, error);
+    }
+    closedir(directory);
+    return status;
+}
+
+/* The lock lives as long as the descriptor: px_out_clean() tells dead writers by it. */
+phlox_status px_out_open(px_out_file *file, const char *path, uint64_t size, phlox_error *error)
+{
+    const size_t length = strlen(path) + 32;
+    px_out_file made = {-1, px_strdup(path, strlen(path)), malloc(length)};
+    phlox_status status = PHLOX_OK;
+    if (!made.path || !made.temporary) {
+        status = px_fail_memory(error, length);
+    } else {
+        snprintf(made.temporary, length, "%s.XXXXXX" PX_OUT_SUFFIX, path);
+        made.descriptor = mkostemps(made.temporary, PX_OUT_SUFFIX_LENGTH, O_CLOEXEC);
+        if (made.descriptor < 0) {
+            status = fail_io(path, "cannot create", error);
+            free(made.temporary);
+            made.temporary = NULL;
+        }
+    }
+    if (status == PHLOX_OK) {
+        flock(made.descriptor, LOCK_EX | LOCK_NB);
+        if (size) {
+            const int code = posix_fallocate(made.descriptor, 0, (off_t)size);
+            if (code == ENOSPC || code == EDQUOT || code == EFBIG) {
+                errno = code;
+                char what[64];
+                snprintf(what, sizeof what, "cannot reserve %" PRIu64 " bytes", size);
+                status = fail_io(path, what, error);
+            }
+        }
+    }
+    if (status != PHLOX_OK) {
+        px_out_abandon(&made);
+        return status;
+    }
+    *file = made;
+    return PHLOX_OK;
+}
+
+phlox_status px_out_write(const px_out_file *file, uint64_t offset, const void *data, size_t size,
+                          phlox_error *error)
+{
+    const char *bytes = data;
+    while (size) {
+        const ssize_t written = pwrite(file->descriptor, bytes, size, (off_t)offset);
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) return fail_io(file->path, "cannot write", error);
+        bytes += written;
+        offset += (uint64_t)written;
+        size -= (size_t)written;
+    }
+    return PHLOX_OK;
+}
+
+static void out_release(px_out_file *file)
+{
+    if (file->descriptor >= 0) close(file->descriptor);
+    free(file->path);
+    free(file->temporary);
+    *file = (px_out_file){-1, NULL, NULL};
+}
+
+phlox_status px_out_commit(px_out_file *file, phlox_error *error)
+{
+    const mode_t mask = umask(0);
+    umask(mask);
+    phlox_status status = PHLOX_OK;
+    if (fchmod(file->descriptor, 0666 & ~mask) != 0 || fsync(file->descriptor) != 0 ||
+        rename(file->temporary, file->path) != 0)
+        status = fail_io(file->path, "cannot complete", error);
+    if (status == PHLOX_OK) out_release(file);
+    else px_out_abandon(file);
+    return status;
+}
+
+void px_out_abandon(px_out_file *file)
+{
+    if (file->temporary) unlink(file->temporary);
+    out_release(file);
+}
+
+static phlox_status clean_one(void *user, const px_dir_entry *entry, phlox_error *error)
+{
+    (void)error;
+    const size_t length = strlen(entry->name);
+    if (length < PX_OUT_SUFFIX_LENGTH ||
+        strcmp(entry->name + length - PX_OUT_SUFFIX_LENGTH, PX_OUT_SUFFIX) != 0)
+        return PHLOX_OK;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", (const char *)user, entry->name);
+    const int descriptor = open(path, O_RDWR | O_CLOEXEC);
+    if (descriptor < 0) return PHLOX_OK;
+    if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) unlink(path);
+    close(descriptor);
+    return PHLOX_OK;
+}
+
+void px_out_clean(const char *directory)
+{
+    px_list_directory(directory, clean_one, (void *)(uintptr_t)directory, NULL);
+}
+
+void px_patch_file(const char *path, uint64_t offset, const void *data, size_t size)
+{
+    const int descriptor = open(path, O_WRONLY | O_CLOEXEC);
+    if (descriptor < 0) return;
+    if (pwrite(descriptor, data, size, (off_t)offset) < 0) { /* nothing depends on it */ }
+    close(descriptor);
+}
+
+char *px_cache_home(void)
+{
+    const char *const cache = getenv("XDG_CACHE_HOME"), *const home = getenv("HOME");
+    const bool has_cache = cache && cache[0] == '/';
+    if (!has_cache && !(home && home[0])) return NULL;
+    const char *const base = has_cache ? cache : home;
+    const size_t size = strlen(base) + 16;
+    char *const path = malloc(size);
+    if (path) snprintf(path, size, "%s%s/phlox", base, has_cache ? "" : "/.cache");
+    return path;
+}
+
+/* ---- time, cores, threads ------------------------------------------------------------------ */
+
+double px_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+int px_core_count(void)
+{
+    cpu_set_t cores;
+    if (sched_getaffinity(0, sizeof cores, &cores) == 0) return CPU_COUNT(&cores);
+    const long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int)online : 1;
+}
+
+void px_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+void px_yield(void)
+{
+    sched_yield();
+}
+
+struct px_thread {
+    pthread_t id;
+    void (*run)(void *);
+    void *argument;
+};
+
+static void *thread_main(void *argument)
+{
+    const px_thread *const thread = argument;
+    thread->run(thread->argument);
+    return NULL;
+}
+
+px_thread *px_thread_start(void (*run)(void *argument), void *argument)
+{
+    px_thread *const thread = malloc(sizeof *thread);
+    if (!thread) return NULL;
+    thread->run = run;
+    thread->argument = argument;
+    if (pthread_create(&thread->id, NULL, thread_main, thread) == 0) return thread;
+    free(thread);
+    return NULL;
+}
+
+void px_thread_join(px_thread *thread)
+{
+    pthread_join(thread->id, NULL);
+    free(thread);
+}
+
+struct px_monitor {
+    pthread_mutex_t mutex;
+    pthread_cond_t condition;
+};
+
+px_monitor *px_monitor_create(void)
+{
+    px_monitor *const monitor = malloc(sizeof *monitor);
+    if (!monitor) return NULL;
+    pthread_mutex_init(&monitor->mutex, NULL);
+    pthread_cond_init(&monitor->condition, NULL);
+    return monitor;
+}
+
+void px_monitor_free(px_monitor *monitor)
+{
+    if (!monitor) return;
+    pthread_cond_destroy(&monitor->condition);
+    pthread_mutex_destroy(&monitor->mutex);
+    free(monitor);
+}
+
+void px_monitor_lock(px_monitor *monitor)
+{
+    pthread_mutex_lock(&monitor->mutex);
+}
+
+void px_monitor_unlock(px_monitor *monitor)
+{
+    pthread_mutex_unlock(&monitor->mutex);
+}
+
+void px_monitor_wait(px_monitor *monitor)
+{
+    pthread_cond_wait(&monitor->condition, &monitor->mutex);
+}
+
+void px_monitor_wake_all(px_monitor *monitor)
+{
+    pthread_cond_broadcast(&monitor->condition);
+}

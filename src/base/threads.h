@@ -1,0 +1,25 @@
+/* A pool of threads that run one function together. Between two runs they spin briefly, since the
+ * next one usually follows at once, and then sleep. */
+#ifndef PX_BASE_THREADS_H
+#define PX_BASE_THREADS_H
+
+#include "base/error.h"
+
+typedef struct px_pool px_pool;
+
+/* `threads` counts the caller: 1 starts none. */
+phlox_status px_pool_create(int threads, px_pool **out, phlox_error *error);
+void px_pool_free(px_pool *pool);
+int px_pool_threads(const px_pool *pool);
+
+typedef void px_range_fn(void *context, int64_t begin, int64_t end);
+
+/* Cuts 0..count into one contiguous range a thread, each a multiple of `grain` but for the last, and
+ * runs them; returns when all are done. One caller at a time. */
+void px_pool_for(px_pool *pool, int64_t count, int64_t grain, px_range_fn *run, void *context);
+
+/* Like px_pool_for, but each thread takes the next `grain` when it has finished one: for work whose
+ * pieces differ. */
+void px_pool_take(px_pool *pool, int64_t count, int64_t grain, px_range_fn *run, void *context);
+
+#endif
