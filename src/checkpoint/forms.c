@@ -1,0 +1,59 @@
+#include "base/os.h"
+#include "checkpoint/huggingface.h"
+
+#include <stdlib.h>
+
+static const px_form *const forms[] = {
+    &px_form_huggingface,
+};
+
+static phlox_status finish_open(px_checkpoint *checkpoint, phlox_status status,
+                                px_checkpoint **out)
+{
+    if (status == PHLOX_OK) *out = checkpoint;
+    else px_checkpoint_close(&checkpoint);
+    return status;
+}
+
+phlox_status px_checkpoint_open(const char *path, px_checkpoint **out, phlox_error *error)
+{
+    if (!px_is_directory(path) && !px_is_file(path))
+        return px_fail(error, PHLOX_ERROR_NOT_FOUND, "%s: no such file or directory", path);
+    const px_form *form = NULL;
+    for (size_t i = 0; i < PX_COUNT(forms) && !form; i++)
+        if (forms[i]->detect(path)) form = forms[i];
+    if (!form)
+        return px_fail(error, PHLOX_ERROR_FORMAT,
+                       "%s: not a model that phlox reads; give the directory of a Hugging Face "
+                       "checkpoint, with config.json and model.safetensors in it", path);
+    px_checkpoint *const checkpoint = px_calloc(1, sizeof *checkpoint);
+    if (!checkpoint) return px_fail_memory(error, sizeof *checkpoint);
+    return finish_open(checkpoint, form->open(path, checkpoint, error), out);
+}
+
+phlox_status px_checkpoint_open_memory(const px_memory_file *files, size_t count,
+                                       px_checkpoint **out, phlox_error *error)
+{
+    px_checkpoint *const checkpoint = px_calloc(1, sizeof *checkpoint);
+    if (!checkpoint) return px_fail_memory(error, sizeof *checkpoint);
+    return finish_open(checkpoint, px_huggingface_open_memory(files, count, checkpoint, error),
+                       out);
+}
+
+void px_checkpoint_close(px_checkpoint **checkpoint)
+{
+    px_checkpoint *const closed = *checkpoint;
+    *checkpoint = NULL;
+    if (!closed) return;
+    for (int role = 0; role < PX_ROLES; role++) free(closed->tensors[role]);
+    if (closed->close) closed->close(closed->owner);
+    px_desc_free(&closed->desc);
+    free(closed->state);
+    free(closed);
+}
+
+const px_tensor *px_checkpoint_tensor(const px_checkpoint *checkpoint, px_role role, int32_t layer)
+{
+    const px_tensor *const tensors = checkpoint->tensors[role];
+    return tensors && tensors[layer].data ? &tensors[layer] : NULL;
+}
