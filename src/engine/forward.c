@@ -1,0 +1,355 @@
+#include "engine/forward.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Room for a step of `capacity` tokens. Shapes are [capacity, ...]; f32 unless named. */
+struct px_scratch {
+    int64_t capacity;
+    size_t score_capacity;
+    float *x;        /* [hidden] the residual stream */
+    float *normed;   /* [hidden] */
+    float *qkv;      /* [(heads + 2 kv_heads) * head_dim] */
+    float *mixed;    /* [heads * head_dim] attention's output */
+    float *gate_up;  /* [2 * intermediate]; its first half becomes the input of down */
+    float *projected; /* [hidden] output of o and down */
+    float *logits_in; /* [hidden] rows whose logits are wanted */
+    float *logits;   /* [vocab] */
+    float *cosine, *sine; /* [rotary_dim / 2] */
+    int8_t *q8;      /* [widest, padded] quantized input of the next matrix */
+    float *q8_scale;
+    int32_t *q8_sum;
+    float *inverse[2]; /* [rotary_dim / 2] frequencies, short and long */
+    float *scores;   /* [threads, score_capacity] */
+};
+
+static int64_t widest(const px_desc *desc)
+{
+    return PX_MAX(PX_MAX(desc->hidden_size, desc->intermediate_size),
+                  desc->num_attention_heads * desc->head_dim);
+}
+
+static int64_t blocks_of(int64_t columns)
+{
+    return (columns + PX_COLUMN_BLOCK - 1) / PX_COLUMN_BLOCK;
+}
+
+/* ---- scratch ------------------------------------------------------------------------------- */
+
+static void scratch_free(struct px_scratch *s)
+{
+    if (!s) return;
+    void *const all[] = {s->x, s->normed, s->qkv, s->mixed, s->gate_up, s->projected,
+                         s->logits_in, s->logits, s->cosine, s->sine, s->q8, s->q8_scale,
+                         s->q8_sum, s->inverse[0], s->inverse[1], s->scores};
+    for (size_t i = 0; i < PX_COUNT(all); i++) px_aligned_free(all[i]);
+    free(s);
+}
+
+static phlox_status take(void *pointer, int64_t rows, int64_t columns, size_t size,
+                         phlox_error *error)
+{
+    const size_t bytes = px_mul(px_mul((size_t)rows, (size_t)columns), size);
+    void *const memory = px_aligned_alloc(bytes);
+    if (!memory) return px_fail_memory(error, bytes);
+    memcpy(pointer, &memory, sizeof memory);
+    return PHLOX_OK;
+}
+
+static phlox_status scratch_fill(const px_engine *engine, struct px_scratch *s, int64_t n,
+                                 phlox_error *error)
+{
+    const px_desc *const d = engine->desc;
+    const int64_t heads = (int64_t)d->num_attention_heads * d->head_dim;
+    const int64_t kv = 2 * (int64_t)d->num_key_value_heads * d->head_dim;
+    const int64_t blocks = blocks_of(widest(d));
+    s->capacity = n;
+    PX_TRY(take(&s->x, n, d->hidden_size, sizeof(float), error));
+    PX_TRY(take(&s->normed, n, d->hidden_size, sizeof(float), error));
+    PX_TRY(take(&s->qkv, n, heads + kv, sizeof(float), error));
+    PX_TRY(take(&s->mixed, n, heads, sizeof(float), error));
+    PX_TRY(take(&s->gate_up, n, 2 * (int64_t)d->intermediate_size, sizeof(float), error));
+    PX_TRY(take(&s->projected, n, d->hidden_size, sizeof(float), error));
+    PX_TRY(take(&s->logits_in, n, d->hidden_size, sizeof(float), error));
+    PX_TRY(take(&s->cosine, n, d->rotary_dim / 2, sizeof(float), error));
+    PX_TRY(take(&s->sine, n, d->rotary_dim / 2, sizeof(float), error));
+    PX_TRY(take(&s->q8, n, blocks * PX_COLUMN_BLOCK, 1, error));
+    PX_TRY(take(&s->q8_scale, n, blocks, sizeof(float), error));
+    PX_TRY(take(&s->q8_sum, n, blocks, sizeof(int32_t), error));
+    for (int i = 0; i < 2; i++) {
+        PX_TRY(take(&s->inverse[i], 1, d->rotary_dim / 2, sizeof(float), error));
+        px_rope_frequencies(d, i == 1, s->inverse[i]);
+    }
+    return PHLOX_OK;
+}
+
+/* Room for the scores of one head over `context` positions, for every thread. */
+static phlox_status scores_grow(const px_engine *engine, size_t context, phlox_error *error)
+{
+    struct px_scratch *const s = engine->scratch;
+    if (context <= s->score_capacity) return PHLOX_OK;
+    const size_t capacity = PX_MAX(context + 1024, s->score_capacity * 2) / 16 * 16;
+    px_aligned_free(s->scores);
+    s->scores = NULL;
+    s->score_capacity = 0;
+    PX_TRY(take(&s->scores, px_pool_threads(engine->pool), (int64_t)capacity, sizeof(float), error));
+    s->score_capacity = capacity;
+    return PHLOX_OK;
+}
+
+static phlox_status scratch_grow(px_engine *engine, int64_t n, size_t context, phlox_error *error)
+{
+    if (!engine->scratch || engine->scratch->capacity < n) {
+        scratch_free(engine->scratch);
+        engine->scratch = px_calloc(1, sizeof *engine->scratch);
+        if (!engine->scratch) return px_fail_memory(error, sizeof *engine->scratch);
+        const phlox_status status = scratch_fill(engine, engine->scratch, n, error);
+        if (status != PHLOX_OK) {
+            px_engine_free(engine);
+            return status;
+        }
+    }
+    return scores_grow(engine, context, error);
+}
+
+void px_engine_free(px_engine *engine)
+{
+    scratch_free(engine->scratch);
+    engine->scratch = NULL;
+}
+
+/* ---- matrices ------------------------------------------------------------------------------ */
+
+struct product {
+    const px_engine *engine;
+    const px_weight *weight;
+    px_activation x;
+    float *y; /* [tokens, rows] */
+};
+
+static void product_rows(void *context, int64_t begin, int64_t end)
+{
+    const struct product *const p = context;
+    p->engine->kernels->matmul[p->weight->type](p->weight, begin, end, &p->x, p->y,
+                                                p->weight->rows);
+}
+
+static void quantize_tokens(void *context, int64_t begin, int64_t end)
+{
+    const struct product *const p = context;
+    struct px_scratch *const s = p->engine->scratch;
+    const int64_t columns = p->x.columns, blocks = blocks_of(columns);
+    for (int64_t t = begin; t < end; t++)
+        p->engine->kernels->quantize(p->x.f32 + t * p->x.f32_stride, columns,
+                                     s->q8 + t * blocks * PX_COLUMN_BLOCK, s->q8_scale + t * blocks,
+                                     s->q8_sum + t * blocks);
+}
+
+/* y [tokens, rows] = x [tokens, columns] times the transposed weight. */
+static void multiply(const px_engine *engine, const px_weight *weight, const float *x,
+                     int64_t stride, int64_t tokens, float *y)
+{
+    const struct px_scratch *const s = engine->scratch;
+    struct product p = {engine, weight, {tokens, weight->columns, stride, x, NULL, NULL, NULL}, y};
+    const bool is_integer = weight->type == PX_WEIGHT_I8 || weight->type == PX_WEIGHT_I4;
+    if (is_integer && !engine->exact) {
+        px_pool_for(engine->pool, tokens, 1, quantize_tokens, &p);
+        p.x.q8 = s->q8;
+        p.x.q8_scale = s->q8_scale;
+        p.x.q8_sum = s->q8_sum;
+    }
+    px_pool_for(engine->pool, weight->rows, 16, product_rows, &p);
+}
+
+/* ---- the pieces of a layer, each over a range of tokens ------------------------------------- */
+
+struct step {
+    const px_engine *engine;
+    const px_step_token *tokens;
+    int64_t count, layer;
+    const float *norm;
+    atomic_int next_slot; /* of scores: one for each call of attend() */
+};
+
+static void embed(void *context, int64_t begin, int64_t end)
+{
+    const struct step *const step = context;
+    const px_engine *const e = step->engine;
+    const px_weight *const embedding = &e->weights->embedding;
+    const int64_t hidden = e->desc->hidden_size, half = e->desc->rotary_dim / 2;
+    for (int64_t t = begin; t < end; t++) {
+        const px_step_token *const token = &step->tokens[t];
+        e->kernels->dequantize[embedding->type](embedding, token->id, e->scratch->x + t * hidden);
+        px_rope_at(e->desc, e->scratch->inverse[token->is_long], (int64_t)token->position,
+                   e->scratch->cosine + t * half, e->scratch->sine + t * half);
+    }
+}
+
+static void normalise(void *context, int64_t begin, int64_t end)
+{
+    const struct step *const step = context;
+    const px_engine *const e = step->engine;
+    const int64_t hidden = e->desc->hidden_size;
+    for (int64_t t = begin; t < end; t++)
+        e->kernels->rms_norm(e->scratch->x + t * hidden, step->norm, hidden, e->desc->rms_norm_eps,
+                             e->scratch->normed + t * hidden);
+}
+
+/* Rotates queries and keys; keys and values go to the cache. */
+static void rotate_and_store(void *context, int64_t begin, int64_t end)
+{
+    const struct step *const step = context;
+    const px_engine *const e = step->engine;
+    const px_desc *const d = e->desc;
+    const int64_t dim = d->head_dim, heads = d->num_attention_heads, kv = d->num_key_value_heads;
+    for (int64_t t = begin; t < end; t++) {
+        const px_step_token *const token = &step->tokens[t];
+        float *const q = e->scratch->qkv + t * (heads + 2 * kv) * dim;
+        float *const k = q + heads * dim, *const v = k + kv * dim;
+        const float *const cosine = e->scratch->cosine + t * (d->rotary_dim / 2);
+        const float *const sine = e->scratch->sine + t * (d->rotary_dim / 2);
+        /* The keys follow the queries: both are rotated in one run. */
+        for (int64_t h = 0; h < heads + kv; h++)
+            e->kernels->rope(q + h * dim, cosine, sine, d->rotary_dim);
+        void (*const store)(const float *, void *, int64_t) =
+            e->kernels->cache_store[token->cache->type];
+        for (int64_t h = 0; h < kv; h++) {
+            store(k + h * dim, px_kv_row(token->cache, step->layer, PX_KEY, h, token->position),
+                  dim);
+            store(v + h * dim, px_kv_row(token->cache, step->layer, PX_VALUE, h, token->position),
+                  dim);
+        }
+    }
+}
+
+/* Attention of one query head over the positions it sees. scores: [positions] */
+static void attend_head(const px_engine *e, const px_step_token *token, int64_t layer, int64_t head,
+                        const float *q, float *scores, float *out)
+{
+    const px_desc *const d = e->desc;
+    const int64_t kv_head = head / (d->num_attention_heads / d->num_key_value_heads);
+    const size_t window = (size_t)d->sliding_window, end = token->position + 1;
+    const size_t first = window && end > window ? end - window : 0;
+    const float scale = 1.0f / sqrtf((float)d->head_dim);
+    const px_cache_type type = token->cache->type;
+    for (size_t p = first, next; p < end; p = next) {
+        next = PX_MIN((p / PX_KV_BLOCK + 1) * PX_KV_BLOCK, end);
+        e->kernels->attention_scores[type](q, px_kv_row(token->cache, layer, PX_KEY, kv_head, p),
+                                           (int64_t)(next - p), d->head_dim, scale,
+                                           scores + (p - first));
+    }
+    e->kernels->softmax(scores, (int64_t)(end - first));
+    memset(out, 0, (size_t)d->head_dim * sizeof *out);
+    for (size_t p = first, next; p < end; p = next) {
+        next = PX_MIN((p / PX_KV_BLOCK + 1) * PX_KV_BLOCK, end);
+        e->kernels->attention_mix[type](scores + (p - first),
+                                        px_kv_row(token->cache, layer, PX_VALUE, kv_head, p),
+                                        (int64_t)(next - p), d->head_dim, out);
+    }
+}
+
+/* Over (head, token) pairs, heads outermost, so that a thread stays with its keys. */
+static void attend(void *context, int64_t begin, int64_t end)
+{
+    struct step *const step = context;
+    const px_engine *const e = step->engine;
+    const px_desc *const d = e->desc;
+    const int64_t dim = d->head_dim, heads = d->num_attention_heads;
+    const int64_t row = (heads + 2 * d->num_key_value_heads) * dim;
+    float *const scores =
+        e->scratch->scores + (size_t)atomic_fetch_add(&step->next_slot, 1) * e->scratch->score_capacity;
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t head = i / step->count, t = i % step->count;
+        attend_head(e, &step->tokens[t], step->layer, head, e->scratch->qkv + t * row + head * dim,
+                    scores, e->scratch->mixed + t * heads * dim + head * dim);
+    }
+}
+
+static void add_residual(void *context, int64_t begin, int64_t end)
+{
+    const struct step *const step = context;
+    const px_engine *const e = step->engine;
+    const int64_t hidden = e->desc->hidden_size;
+    e->kernels->add(e->scratch->x + begin * hidden, e->scratch->projected + begin * hidden,
+                    (end - begin) * hidden);
+}
+
+static void activate(void *context, int64_t begin, int64_t end)
+{
+    const struct step *const step = context;
+    const px_engine *const e = step->engine;
+    const int64_t inner = e->desc->intermediate_size;
+    for (int64_t t = begin; t < end; t++) {
+        float *const gate = e->scratch->gate_up + t * 2 * inner;
+        e->kernels->swiglu(gate, gate + inner, inner, gate);
+    }
+}
+
+/* ---- the network --------------------------------------------------------------------------- */
+
+static void run_layer(struct step *step, int64_t layer)
+{
+    const px_engine *const e = step->engine;
+    const px_layer_weights *const w = &e->weights->layers[layer];
+    struct px_scratch *const s = e->scratch;
+    const int64_t n = step->count, hidden = e->desc->hidden_size;
+    const int64_t heads = e->desc->num_attention_heads;
+    step->layer = layer;
+
+    step->norm = w->input_norm;
+    px_pool_for(e->pool, n, 1, normalise, step);
+    multiply(e, &w->qkv, s->normed, hidden, n, s->qkv);
+    px_pool_for(e->pool, n, 1, rotate_and_store, step);
+    atomic_store(&step->next_slot, 0);
+    px_pool_for(e->pool, heads * n, 1, attend, step);
+    multiply(e, &w->o, s->mixed, heads * e->desc->head_dim, n, s->projected);
+    px_pool_for(e->pool, n, 1, add_residual, step);
+
+    step->norm = w->post_norm;
+    px_pool_for(e->pool, n, 1, normalise, step);
+    multiply(e, &w->gate_up, s->normed, hidden, n, s->gate_up);
+    px_pool_for(e->pool, n, 1, activate, step);
+    multiply(e, &w->down, s->gate_up, 2 * (int64_t)e->desc->intermediate_size, n, s->projected);
+    px_pool_for(e->pool, n, 1, add_residual, step);
+}
+
+/* Final norm and lm_head, only for the tokens whose logits are wanted. */
+static phlox_status run_head(struct step *step, phlox_error *error)
+{
+    const px_engine *const e = step->engine;
+    struct px_scratch *const s = e->scratch;
+    const int64_t hidden = e->desc->hidden_size, vocab = e->desc->vocab_size;
+    int64_t wanted = 0;
+    for (int64_t t = 0; t < step->count; t++) {
+        if (!step->tokens[t].logits) continue;
+        e->kernels->rms_norm(s->x + t * hidden, e->weights->final_norm, hidden,
+                             e->desc->rms_norm_eps, s->logits_in + wanted++ * hidden);
+    }
+    if (!wanted) return PHLOX_OK;
+    px_aligned_free(s->logits);
+    s->logits = NULL;
+    PX_TRY(take(&s->logits, wanted, vocab, sizeof(float), error));
+    multiply(e, &e->weights->lm_head, s->logits_in, hidden, wanted, s->logits);
+    const float *row = s->logits;
+    for (int64_t t = 0; t < step->count; t++) {
+        if (!step->tokens[t].logits) continue;
+        memcpy(step->tokens[t].logits, row, (size_t)vocab * sizeof *row);
+        row += vocab;
+    }
+    return PHLOX_OK;
+}
+
+phlox_status px_forward(px_engine *engine, const px_step_token *tokens, int64_t count,
+                        phlox_error *error)
+{
+    size_t context = 0;
+    for (int64_t t = 0; t < count; t++) context = PX_MAX(context, tokens[t].position + 1);
+    PX_TRY(scratch_grow(engine, count, context, error));
+    struct step step = {.engine = engine, .tokens = tokens, .count = count};
+    px_pool_for(engine->pool, count, 1, embed, &step);
+    for (int64_t layer = 0; layer < engine->desc->num_hidden_layers; layer++)
+        run_layer(&step, layer);
+    return run_head(&step, error);
+}

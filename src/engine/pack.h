@@ -1,0 +1,15 @@
+/* Row blocks of a tensor, converted to the layout of kernels.h. */
+#ifndef PX_ENGINE_PACK_H
+#define PX_ENGINE_PACK_H
+
+#include "engine/plan.h"
+
+/* Converts rows [begin, end) of an item that is not as stored.
+ *   data:   (end - begin) * px_weight_row_bytes(type, columns) bytes
+ *   scales, zeros: (end - begin) * groups; zeros only when asymmetric
+ * A value that is not finite, or that a float format cannot hold, is PHLOX_ERROR_FORMAT naming file,
+ * tensor and place. */
+phlox_status px_pack_rows(const px_plan_item *item, int64_t begin, int64_t end, uint8_t *data,
+                          float *scales, uint8_t *zeros, phlox_error *error);
+
+#endif

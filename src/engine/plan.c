@@ -1,0 +1,238 @@
+#include "engine/plan.h"
+
+#include "base/os.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const uint64_t default_int4_parameters = 1000000000; /* larger models run as int4 */
+
+static px_weight_type stored_type(px_float_type type)
+{
+    return type == PX_FLOAT_F32 ? PX_WEIGHT_F32
+           : type == PX_FLOAT_F16 ? PX_WEIGHT_F16
+                                  : PX_WEIGHT_BF16;
+}
+
+static const char *type_name(px_weight_type type)
+{
+    static const char *const names[PX_WEIGHT_TYPES] = {"f32", "f16", "bf16", "int8", "int4"};
+    return names[type];
+}
+
+static phlox_status collect(const px_checkpoint *checkpoint, px_plan *plan, phlox_error *error)
+{
+    static const px_role layered[] = {PX_QKV, PX_O, PX_GATE_UP, PX_DOWN};
+    const px_desc *const desc = &checkpoint->desc;
+    const size_t most = (size_t)desc->num_hidden_layers * PX_COUNT(layered) + 2;
+    plan->items = px_calloc(most, sizeof *plan->items);
+    if (!plan->items) return px_fail_memory(error, most * sizeof *plan->items);
+    plan->items[plan->count++].tensor = px_checkpoint_tensor(checkpoint, PX_EMBEDDING, 0);
+    for (int32_t layer = 0; layer < desc->num_hidden_layers; layer++)
+        for (size_t i = 0; i < PX_COUNT(layered); i++)
+            plan->items[plan->count++].tensor =
+                px_checkpoint_tensor(checkpoint, layered[i], layer);
+    if (!desc->tied_embeddings)
+        plan->items[plan->count++].tensor = px_checkpoint_tensor(checkpoint, PX_LM_HEAD, 0);
+    return PHLOX_OK;
+}
+
+/* Options of quantization that a float format (or none) does not know. */
+static phlox_status refuse_quant_options(const phlox_model_options *options, phlox_error *error)
+{
+    const char *const given = options->group_size                   ? "--group-size"
+                              : options->symmetry                   ? "--sym or --asym"
+                              : options->ratio != 0                 ? "--ratio"
+                              : options->backup_precision           ? "--backup-precision"
+                              : options->all_layers                 ? "--all-layers"
+                              : options->group_size_fallback        ? "--group-size-fallback"
+                                                                    : NULL;
+    if (!given) return PHLOX_OK;
+    return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                   "%s belongs to quantization; add --weight-format int4 or int8, or leave it out",
+                   given);
+}
+
+/* ---- sensitivity --------------------------------------------------------------------------- */
+
+struct sensitivity {
+    const px_tensor *tensor;
+    _Atomic uint32_t most; /* bits of a float >= 0, whose order is that of the integers */
+};
+
+static void measure_rows(void *context, int64_t begin, int64_t end)
+{
+    struct sensitivity *const job = context;
+    const px_tensor *const tensor = job->tensor;
+    const size_t row_bytes = (size_t)tensor->columns * px_float_size(tensor->type);
+    const char *const source = (const char *)tensor->data + (size_t)begin * row_bytes;
+    float most = 0;
+    px_quant_sensitivity(tensor->type, source, end - begin, tensor->columns, &most);
+    px_map_drop(source, (size_t)(end - begin) * row_bytes);
+    uint32_t bits, seen = atomic_load(&job->most);
+    memcpy(&bits, &most, sizeof bits);
+    while (bits > seen && !atomic_compare_exchange_weak(&job->most, &seen, bits)) continue;
+}
+
+static phlox_status measure(const px_plan *plan, const phlox_model_options *options, px_pool *pool,
+                            px_quant_layer *layers, phlox_error *error)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        struct sensitivity job = {.tensor = plan->items[i].tensor};
+        px_pool_take(pool, job.tensor->rows, 64, measure_rows, &job);
+        const uint32_t bits = atomic_load(&job.most);
+        memcpy(&layers[i].sensitivity, &bits, sizeof bits);
+        const phlox_progress progress = {"measuring layers", i + 1, plan->count, false};
+        if (options->progress && !options->progress(options->progress_user, &progress))
+            return px_fail(error, PHLOX_ERROR_CANCELLED, "opening the model was cancelled");
+    }
+    return PHLOX_OK;
+}
+
+/* ---- choosing ------------------------------------------------------------------------------ */
+
+static void finish_item(px_plan_item *item, px_weight_type type, const px_quant_format *format)
+{
+    const px_tensor *const tensor = item->tensor;
+    item->type = type;
+    item->as_stored = type == stored_type(tensor->type);
+    const size_t rows = (size_t)tensor->rows;
+    item->data_bytes = rows * (size_t)px_weight_row_bytes(type, tensor->columns);
+    if (!format) return;
+    item->format = *format;
+    item->group_size = format->group_size > 0 ? format->group_size : tensor->columns;
+    const size_t groups = (size_t)((tensor->columns + item->group_size - 1) / item->group_size);
+    item->scale_bytes = rows * groups * sizeof(float);
+    item->zero_bytes = format->symmetric ? 0 : rows * groups;
+}
+
+static phlox_status plan_quantized(const px_quant_options *quant, const phlox_model_options *options,
+                                   px_pool *pool, px_plan *plan, phlox_error *error)
+{
+    px_quant_layer *const layers = px_calloc(plan->count, sizeof *layers);
+    if (!layers) return px_fail_memory(error, plan->count * sizeof *layers);
+    for (size_t i = 0; i < plan->count; i++) {
+        const px_tensor *const tensor = plan->items[i].tensor;
+        layers[i] = (px_quant_layer){.name = tensor->name, .rows = tensor->rows,
+                                     .columns = tensor->columns,
+                                     .is_embedding = tensor->role == PX_EMBEDDING,
+                                     .is_head = tensor->role == PX_LM_HEAD};
+    }
+    phlox_status status = PHLOX_OK;
+    if (quant->format == PHLOX_WEIGHTS_INT4 && quant->ratio < 1 && pool)
+        status = measure(plan, options, pool, layers, error);
+    if (status == PHLOX_OK) status = px_quant_assign(quant, layers, plan->count, error);
+    for (size_t i = 0; i < plan->count && status == PHLOX_OK; i++) {
+        px_plan_item *const item = &plan->items[i];
+        const px_quant_format *const format = &layers[i].format;
+        if (format->bits) finish_item(item, format->bits == 4 ? PX_WEIGHT_I4 : PX_WEIGHT_I8, format);
+        else finish_item(item, stored_type(item->tensor->type), NULL);
+    }
+    free(layers);
+    return status;
+}
+
+static void describe_quantized(const px_quant_options *quant, px_plan *plan)
+{
+    const bool is_int4 = quant->format == PHLOX_WEIGHTS_INT4;
+    const char *const symmetry = quant->symmetric ? "sym" : "asym";
+    if (!is_int4) {
+        snprintf(plan->summary, sizeof plan->summary, "int8 %s per channel", symmetry);
+        snprintf(plan->variant, sizeof plan->variant, "layout 1, %s", plan->summary);
+        return;
+    }
+    char group[24] = "per channel";
+    if (quant->group_size > 0) snprintf(group, sizeof group, "g%lld", (long long)quant->group_size);
+    const bool none = quant->backup == PHLOX_BACKUP_NONE;
+    const char *const backup = none ? "as stored"
+                               : quant->backup == PHLOX_BACKUP_INT8_SYM ? "int8 sym" : "int8";
+    if (quant->all_layers && quant->ratio >= 1)
+        snprintf(plan->summary, sizeof plan->summary, "int4 %s %s", symmetry, group);
+    else if (quant->ratio >= 1)
+        snprintf(plan->summary, sizeof plan->summary, "int4 %s %s, embedding and lm_head %s",
+                 symmetry, group, backup);
+    else
+        snprintf(plan->summary, sizeof plan->summary, "int4 %s %s for %g of the weights, rest %s",
+                 symmetry, group, quant->ratio, backup);
+    snprintf(plan->variant, sizeof plan->variant, "layout 1, int4 %s %s ratio %.17g backup %d all %d "
+             "fallback %d", symmetry, group, quant->ratio, (int)quant->backup, quant->all_layers,
+             (int)quant->fallback);
+}
+
+static phlox_status plan_float(px_weight_type type, bool as_stored, px_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        px_plan_item *const item = &plan->items[i];
+        finish_item(item, as_stored ? stored_type(item->tensor->type) : type, NULL);
+    }
+    snprintf(plan->summary, sizeof plan->summary, "%s", type_name(type));
+    snprintf(plan->variant, sizeof plan->variant, "layout 1, %s", plan->summary);
+    return PHLOX_OK;
+}
+
+static phlox_status make(const px_checkpoint *checkpoint, const phlox_model_options *options,
+                         px_pool *pool, px_plan *plan, phlox_error *error)
+{
+    PX_TRY(collect(checkpoint, plan, error));
+    phlox_model_options chosen = *options;
+    switch (options->weight_format) {
+    case PHLOX_WEIGHTS_F32:
+    case PHLOX_WEIGHTS_F16:
+    case PHLOX_WEIGHTS_BF16:
+    case PHLOX_WEIGHTS_STORED:
+        PX_TRY(refuse_quant_options(options, error));
+        break;
+    case PHLOX_WEIGHTS_DEFAULT:
+        PX_TRY(refuse_quant_options(options, error));
+        chosen.weight_format = PHLOX_WEIGHTS_STORED;
+        if (px_desc_parameters(&checkpoint->desc) <= default_int4_parameters) break;
+        chosen.weight_format = PHLOX_WEIGHTS_INT4;
+        chosen.symmetry = PHLOX_SYM;
+        chosen.group_size_fallback = PHLOX_FALLBACK_ADJUST;
+        break;
+    default: break;
+    }
+    switch (chosen.weight_format) {
+    case PHLOX_WEIGHTS_F32: return plan_float(PX_WEIGHT_F32, false, plan);
+    case PHLOX_WEIGHTS_F16: return plan_float(PX_WEIGHT_F16, false, plan);
+    case PHLOX_WEIGHTS_BF16: return plan_float(PX_WEIGHT_BF16, false, plan);
+    case PHLOX_WEIGHTS_INT8:
+    case PHLOX_WEIGHTS_INT4: break;
+    default: return plan_float(stored_type(checkpoint->type), true, plan);
+    }
+    px_quant_options quant;
+    PX_TRY(px_quant_options_resolve(&chosen, &quant, error));
+    PX_TRY(plan_quantized(&quant, options, pool, plan, error));
+    describe_quantized(&quant, plan);
+    return PHLOX_OK;
+}
+
+phlox_status px_plan_make(const px_checkpoint *checkpoint, const phlox_model_options *options,
+                          px_pool *pool, px_plan *out, phlox_error *error)
+{
+    px_plan plan = {0};
+    const phlox_status status = make(checkpoint, options, pool, &plan, error);
+    if (status != PHLOX_OK) {
+        px_plan_free(&plan);
+        return status;
+    }
+    for (size_t i = 0; i < plan.count; i++) plan.converts |= !plan.items[i].as_stored;
+    *out = plan;
+    return PHLOX_OK;
+}
+
+uint64_t px_plan_bytes(const px_plan *plan)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < plan->count; i++)
+        sum += plan->items[i].data_bytes + plan->items[i].scale_bytes + plan->items[i].zero_bytes;
+    return sum;
+}
+
+void px_plan_free(px_plan *plan)
+{
+    free(plan->items);
+    *plan = (px_plan){0};
+}

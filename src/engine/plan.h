@@ -1,0 +1,34 @@
+/* What becomes of each matrix of a checkpoint under the user's options. */
+#ifndef PX_ENGINE_PLAN_H
+#define PX_ENGINE_PLAN_H
+
+#include "base/threads.h"
+#include "checkpoint/checkpoint.h"
+#include "kernels/kernels.h"
+
+typedef struct px_plan_item {
+    const px_tensor *tensor;
+    px_weight_type type;
+    bool as_stored;         /* mapped from the checkpoint, nothing to convert */
+    px_quant_format format; /* of i8 and i4 */
+    int64_t group_size;     /* columns in a group, of i8 and i4 */
+    size_t data_bytes, scale_bytes, zero_bytes;
+} px_plan_item;
+
+typedef struct px_plan {
+    px_plan_item *items; /* in the order of the graph: embedding, layers, lm_head unless tied */
+    size_t count;
+    bool converts;       /* some item is not as stored */
+    char variant[192];   /* names the outcome, for the cache and for messages */
+    char summary[96];
+} px_plan;
+
+/* With `ratio` below 1 the choice of layers depends on the weights, which are then read once; pool
+ * NULL: they are not read and the choice is only good for sizes. */
+phlox_status px_plan_make(const px_checkpoint *checkpoint, const phlox_model_options *options,
+                          px_pool *pool, px_plan *out, phlox_error *error);
+/* Bytes of all matrices as run. */
+uint64_t px_plan_bytes(const px_plan *plan);
+void px_plan_free(px_plan *plan);
+
+#endif

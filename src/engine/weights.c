@@ -1,0 +1,356 @@
+#include "engine/weights.h"
+
+#include "engine/pack.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Sections of a packed item, in this order; scales and zeros only where there are any. */
+enum { DATA, SCALES, ZEROS, PARTS };
+
+static size_t part_bytes(const px_plan_item *item, int part)
+{
+    if (item->as_stored) return 0;
+    return part == DATA ? item->data_bytes : part == SCALES ? item->scale_bytes : item->zero_bytes;
+}
+
+/* Where packed parts go: a file of the cache, or one block of memory. */
+struct sink {
+    px_cache_writer *writer;
+    uint8_t *memory;
+    px_cache_section *sections; /* [count]; offsets into memory when there is no writer */
+    size_t count;
+};
+
+/* ---- converting ---------------------------------------------------------------------------- */
+
+enum { BLOCK_BYTES = 1 << 20, ROW_GRAIN = 8 /* so that every part begins at a multiple of 8 bytes */ };
+
+struct conversion {
+    const px_plan_item *item;
+    struct sink *sink;
+    size_t first_section;
+    atomic_bool failed;
+    phlox_status status; /* written by the one thread that set `failed` */
+    phlox_error error;
+};
+
+static phlox_status put(struct sink *sink, size_t section, size_t offset, const void *data,
+                        size_t size, phlox_error *error)
+{
+    if (sink->writer) return px_cache_write(sink->writer, section, offset, data, size, error);
+    memcpy(sink->memory + sink->sections[section].offset + offset, data, size);
+    return PHLOX_OK;
+}
+
+static phlox_status convert_block(struct conversion *job, int64_t begin, int64_t end,
+                                  phlox_error *error)
+{
+    const px_plan_item *const item = job->item;
+    const int64_t all = item->tensor->rows;
+    size_t offset[PARTS + 1] = {0}, from[PARTS], size[PARTS];
+    for (int part = 0; part < PARTS; part++) {
+        const size_t row = part_bytes(item, part) / (size_t)all;
+        from[part] = row * (size_t)begin;
+        size[part] = row * (size_t)(end - begin);
+        offset[part + 1] = offset[part] + ((size[part] + 63) & ~(size_t)63);
+    }
+    uint8_t *const block = px_aligned_alloc(offset[PARTS]);
+    if (!block) return px_fail_memory(error, offset[PARTS]);
+    phlox_status status = px_pack_rows(item, begin, end, block, (float *)(block + offset[SCALES]),
+                                       block + offset[ZEROS], error);
+    size_t section = job->first_section;
+    for (int part = 0; part < PARTS && status == PHLOX_OK; part++) {
+        if (!size[part]) continue;
+        status = put(job->sink, section++, from[part], block + offset[part], size[part], error);
+    }
+    px_aligned_free(block);
+    const size_t row_bytes = (size_t)item->tensor->columns * px_float_size(item->tensor->type);
+    px_map_drop((const char *)item->tensor->data + (size_t)begin * row_bytes,
+                (size_t)(end - begin) * row_bytes);
+    return status;
+}
+
+static void convert_rows(void *context, int64_t begin, int64_t end)
+{
+    struct conversion *const job = context;
+    if (atomic_load(&job->failed)) return;
+    phlox_error error = {0};
+    const phlox_status status = convert_block(job, begin, end, &error);
+    if (status == PHLOX_OK || atomic_exchange(&job->failed, true)) return;
+    job->status = status;
+    job->error = error;
+}
+
+static phlox_status convert(const px_plan *plan, const phlox_model_options *options, px_pool *pool,
+                            struct sink *sink, phlox_error *error)
+{
+    phlox_progress progress = {.what = "packing weights", .is_bytes = true};
+    for (size_t i = 0; i < plan->count; i++) {
+        const px_tensor *const tensor = plan->items[i].tensor;
+        if (!plan->items[i].as_stored)
+            progress.total += (uint64_t)(tensor->rows * tensor->columns) * px_float_size(tensor->type);
+    }
+    size_t section = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        const px_plan_item *const item = &plan->items[i];
+        if (item->as_stored) continue;
+        struct conversion job = {.item = item, .sink = sink, .first_section = section};
+        const int64_t row_bytes = item->tensor->columns * (int64_t)px_float_size(item->tensor->type);
+        const int64_t rows = PX_MAX(BLOCK_BYTES / row_bytes / ROW_GRAIN, 1) * ROW_GRAIN;
+        px_pool_take(pool, item->tensor->rows, rows, convert_rows, &job);
+        if (atomic_load(&job.failed)) {
+            if (error) *error = job.error;
+            return job.status;
+        }
+        for (int part = 0; part < PARTS; part++) section += part_bytes(item, part) > 0;
+        progress.done += (uint64_t)(item->tensor->rows * row_bytes);
+        if (options->progress && !options->progress(options->progress_user, &progress))
+            return px_fail(error, PHLOX_ERROR_CANCELLED, "opening the model was cancelled");
+    }
+    return PHLOX_OK;
+}
+
+/* ---- the packed form ----------------------------------------------------------------------- */
+
+static phlox_status list_sections(const px_plan *plan, struct sink *sink, phlox_error *error)
+{
+    sink->sections = px_calloc(plan->count * PARTS, sizeof *sink->sections);
+    if (!sink->sections) return px_fail_memory(error, plan->count * PARTS * sizeof *sink->sections);
+    static const char *const names[PARTS] = {"data", "scales", "zeros"};
+    uint64_t offset = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        for (int part = 0; part < PARTS; part++) {
+            const size_t size = part_bytes(&plan->items[i], part);
+            if (!size) continue;
+            px_cache_section *const section = &sink->sections[sink->count++];
+            snprintf(section->name, sizeof section->name, "%d.%d.%s",
+                     (int)plan->items[i].tensor->role, plan->items[i].tensor->layer, names[part]);
+            section->size = size;
+            section->offset = offset;
+            offset += (size + 63) & ~(uint64_t)63;
+        }
+    }
+    return PHLOX_OK;
+}
+
+static bool sections_match(const px_cache_file *file, const struct sink *sink)
+{
+    if (file->count != sink->count) return false;
+    for (size_t i = 0; i < sink->count; i++) {
+        if (strcmp(file->sections[i].name, sink->sections[i].name) != 0 ||
+            file->sections[i].size != sink->sections[i].size)
+            return false;
+    }
+    return true;
+}
+
+static phlox_status pack_to_memory(const px_plan *plan, const phlox_model_options *options,
+                                   px_pool *pool, struct sink *sink, px_weights *out,
+                                   phlox_error *error)
+{
+    const px_cache_section *const last = &sink->sections[sink->count - 1];
+    const size_t bytes = (size_t)(last->offset + last->size);
+    out->memory = sink->memory = px_aligned_alloc(bytes);
+    if (!out->memory) return px_fail_memory(error, bytes);
+    return convert(plan, options, pool, sink, error);
+}
+
+static phlox_status pack_to_cache(const px_checkpoint *checkpoint, const px_plan *plan,
+                                  const phlox_model_options *options, const char *cache_dir,
+                                  px_pool *pool, struct sink *sink, px_weights *out,
+                                  phlox_error *error)
+{
+    char *const source = px_real_path(checkpoint->path);
+    if (!source) return px_fail_memory(error, strlen(checkpoint->path));
+    const px_cache_key key = {"weights", source, checkpoint->state, plan->variant};
+    phlox_status status = px_cache_open(cache_dir, &key, &out->file, error);
+    if (status == PHLOX_OK && sections_match(&out->file, sink)) {
+        out->from_cache = true;
+        free(source);
+        return PHLOX_OK;
+    }
+    px_cache_close(&out->file);
+    status = px_cache_create(cache_dir, options->cache_limit, &key, sink->sections, sink->count,
+                             &sink->writer, error);
+    if (status == PHLOX_OK) {
+        status = convert(plan, options, pool, sink, error);
+        if (status == PHLOX_OK) status = px_cache_commit(sink->writer, error);
+        else px_cache_abandon(sink->writer);
+    }
+    if (status == PHLOX_OK) status = px_cache_open(cache_dir, &key, &out->file, error);
+    free(source);
+    return status;
+}
+
+static const void *section_data(const px_weights *weights, const struct sink *sink, size_t index)
+{
+    if (weights->memory) return (const char *)weights->memory + sink->sections[index].offset;
+    return px_cache_data(&weights->file, index);
+}
+
+static px_weight *place_of(px_weights *weights, const px_tensor *tensor)
+{
+    px_layer_weights *const layer = &weights->layers[tensor->layer];
+    switch (tensor->role) {
+    case PX_EMBEDDING: return &weights->embedding;
+    case PX_LM_HEAD: return &weights->lm_head;
+    case PX_QKV: return &layer->qkv;
+    case PX_O: return &layer->o;
+    case PX_GATE_UP: return &layer->gate_up;
+    default: return &layer->down;
+    }
+}
+
+static void bind(const px_plan *plan, const struct sink *sink, px_weights *weights)
+{
+    size_t section = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        const px_plan_item *const item = &plan->items[i];
+        px_weight weight = {.type = item->type, .rows = item->tensor->rows,
+                            .columns = item->tensor->columns,
+                            .group_size = item->group_size ? item->group_size
+                                                           : item->tensor->columns,
+                            .row_bytes = px_weight_row_bytes(item->type, item->tensor->columns)};
+        if (item->as_stored) {
+            weight.data = item->tensor->data;
+        } else {
+            weight.data = section_data(weights, sink, section++);
+            if (item->scale_bytes) weight.scales = section_data(weights, sink, section++);
+            if (item->zero_bytes) weight.zeros = section_data(weights, sink, section++);
+        }
+        *place_of(weights, item->tensor) = weight;
+    }
+}
+
+/* ---- norms --------------------------------------------------------------------------------- */
+
+static phlox_status load_norm(const px_checkpoint *checkpoint, px_role role, int32_t layer,
+                              float *out, phlox_error *error)
+{
+    const px_tensor *const tensor = px_checkpoint_tensor(checkpoint, role, layer);
+    px_float_load(tensor->type, tensor->data, (size_t)tensor->columns, out);
+    for (int64_t i = 0; i < tensor->columns; i++) {
+        if (!isfinite(out[i]))
+            return px_fail(error, PHLOX_ERROR_FORMAT,
+                           "%s: tensor %s: column %" PRId64 " is %g, which is not a weight; "
+                           "download the file again", tensor->file, tensor->name, i,
+                           (double)out[i]);
+    }
+    return PHLOX_OK;
+}
+
+static phlox_status load_norms(const px_checkpoint *checkpoint, px_weights *out,
+                               phlox_error *error)
+{
+    const size_t hidden = (size_t)checkpoint->desc.hidden_size;
+    const int32_t layers = checkpoint->desc.num_hidden_layers;
+    const size_t count = (2 * (size_t)layers + 1) * hidden;
+    out->norms = px_aligned_alloc(count * sizeof *out->norms);
+    if (!out->norms) return px_fail_memory(error, count * sizeof *out->norms);
+    float *norm = out->norms;
+    for (int32_t i = 0; i < layers; i++, norm += 2 * hidden) {
+        PX_TRY(load_norm(checkpoint, PX_INPUT_NORM, i, norm, error));
+        PX_TRY(load_norm(checkpoint, PX_POST_NORM, i, norm + hidden, error));
+        out->layers[i].input_norm = norm;
+        out->layers[i].post_norm = norm + hidden;
+    }
+    out->final_norm = norm;
+    out->bytes += count * sizeof *out->norms;
+    return load_norm(checkpoint, PX_FINAL_NORM, 0, norm, error);
+}
+
+/* ---- loading ------------------------------------------------------------------------------- */
+
+static phlox_status load_planned(const px_checkpoint *checkpoint, const px_plan *plan,
+                                 const phlox_model_options *options, const char *cache_dir,
+                                 px_pool *pool, struct sink *sink, px_weights *out,
+                                 phlox_error *error)
+{
+    PX_TRY(list_sections(plan, sink, error));
+    if (plan->converts && cache_dir)
+        PX_TRY(pack_to_cache(checkpoint, plan, options, cache_dir, pool, sink, out, error));
+    else if (plan->converts)
+        PX_TRY(pack_to_memory(plan, options, pool, sink, out, error));
+    bind(plan, sink, out);
+    out->bytes += px_plan_bytes(plan);
+    if (checkpoint->desc.tied_embeddings) out->lm_head = out->embedding;
+    snprintf(out->summary, sizeof out->summary, "%s", plan->summary);
+    return PHLOX_OK;
+}
+
+phlox_status px_weights_load(const px_checkpoint *checkpoint, const phlox_model_options *options,
+                             const char *cache_dir, px_pool *pool, px_weights *out,
+                             phlox_error *error)
+{
+    px_weights weights = {0};
+    px_plan plan = {0};
+    struct sink sink = {0};
+    const size_t layers = (size_t)checkpoint->desc.num_hidden_layers;
+    weights.layers = px_calloc(layers, sizeof *weights.layers);
+    phlox_status status = weights.layers ? PHLOX_OK : px_fail_memory(error, layers);
+    if (status == PHLOX_OK) status = load_norms(checkpoint, &weights, error);
+    if (status == PHLOX_OK) status = px_plan_make(checkpoint, options, pool, &plan, error);
+    if (status == PHLOX_OK)
+        status = load_planned(checkpoint, &plan, options, cache_dir, pool, &sink, &weights, error);
+    free(sink.sections);
+    px_plan_free(&plan);
+    if (status != PHLOX_OK) {
+        px_weights_free(&weights);
+        return status;
+    }
+    *out = weights;
+    return PHLOX_OK;
+}
+
+void px_weights_free(px_weights *weights)
+{
+    px_cache_close(&weights->file);
+    px_aligned_free(weights->memory);
+    px_aligned_free(weights->norms);
+    free(weights->layers);
+    *weights = (px_weights){0};
+}
+
+static phlox_status blame_tensor(const px_tensor *tensor, float *row, phlox_error *error)
+{
+    const size_t columns = (size_t)tensor->columns;
+    const size_t row_bytes = columns * px_float_size(tensor->type);
+    for (int64_t r = 0; r < tensor->rows; r++) {
+        px_float_load(tensor->type, (const char *)tensor->data + (size_t)r * row_bytes, columns, row);
+        for (size_t c = 0; c < columns; c++) {
+            if (!isfinite(row[c]))
+                return px_fail(error, PHLOX_ERROR_FORMAT,
+                               "%s: tensor %s: row %" PRId64 ", column %zu is %g, which is not a "
+                               "weight; download the file again", tensor->file, tensor->name, r, c,
+                               (double)row[c]);
+        }
+    }
+    return PHLOX_OK;
+}
+
+phlox_status px_weights_blame(const px_checkpoint *checkpoint, phlox_error *error)
+{
+    const px_desc *const desc = &checkpoint->desc;
+    const int64_t widest = PX_MAX(PX_MAX(desc->hidden_size, desc->intermediate_size),
+                                  (int64_t)desc->num_attention_heads * desc->head_dim);
+    float *const row = px_calloc((size_t)widest, sizeof *row);
+    if (!row) return px_fail_memory(error, (size_t)widest * sizeof *row);
+    phlox_status status = PHLOX_OK;
+    for (int role = 0; role < PX_ROLES && status == PHLOX_OK; role++) {
+        const int32_t count = px_role_is_layered((px_role)role) ? desc->num_hidden_layers : 1;
+        for (int32_t layer = 0; layer < count && status == PHLOX_OK; layer++) {
+            const px_tensor *const tensor = px_checkpoint_tensor(checkpoint, (px_role)role, layer);
+            if (tensor) status = blame_tensor(tensor, row, error);
+        }
+    }
+    free(row);
+    if (status != PHLOX_OK) return status;
+    return px_fail(error, PHLOX_ERROR_FORMAT,
+                   "%s: the logits are not finite although the weights are: they overflow float32; "
+                   "the checkpoint is damaged", checkpoint->path);
+}
