@@ -1,0 +1,219 @@
+#include "device/cpu.h"
+
+#include "base/os.h"
+#include "engine/forward.h"
+#include "engine/plan.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MOST_TOKENS = 256 /* of a step: more gain nothing and delay progress and cancellation */ };
+
+struct px_device_model {
+    const px_checkpoint *checkpoint;
+    px_kernels kernels;
+    px_weights weights;
+    px_engine engine;
+    px_pool *pool;
+    px_monitor *steps; /* held by the step that runs */
+    px_cache_type cache_type;
+};
+
+struct px_sequence {
+    px_kv_cache cache;
+    size_t length;
+};
+
+/* Rounding the cache only pays where the weights are rounded too. */
+static px_cache_type choose_cache_type(px_weight_type qkv, bool exact)
+{
+    const bool is_integer = qkv == PX_WEIGHT_I8 || qkv == PX_WEIGHT_I4;
+    return is_integer && !exact ? PX_CACHE_F16 : PX_CACHE_F32;
+}
+
+static int choose_threads(const phlox_model_options *options)
+{
+    return options->threads ? options->threads : px_core_count();
+}
+
+static void choose_kernels(const phlox_model_options *options, px_kernels *kernels)
+{
+    px_kernels_init(kernels, px_cpu_features() & ~options->cpu_mask);
+}
+
+static phlox_status open_model(px_device_model *model, const px_device_options *options,
+                               phlox_error *error)
+{
+    model->steps = px_monitor_create();
+    if (!model->steps) return px_fail_memory(error, 64);
+    choose_kernels(options->user, &model->kernels);
+    PX_TRY(px_pool_create(choose_threads(options->user), &model->pool, error));
+    PX_TRY(px_weights_load(model->checkpoint, options->user, options->cache_dir, model->pool,
+                           &model->weights, error));
+    model->engine = (px_engine){.desc = &model->checkpoint->desc, .weights = &model->weights,
+                                .kernels = &model->kernels, .pool = model->pool,
+                                .exact = options->user->exact};
+    model->cache_type =
+        choose_cache_type(model->weights.layers[0].qkv.type, options->user->exact);
+    return PHLOX_OK;
+}
+
+static void cpu_close(px_device_model *model)
+{
+    if (!model) return;
+    px_engine_free(&model->engine);
+    px_weights_free(&model->weights);
+    px_pool_free(model->pool);
+    px_monitor_free(model->steps);
+    free(model);
+}
+
+static phlox_status cpu_open(const px_checkpoint *checkpoint, const px_device_options *options,
+                             px_device_model **out, phlox_error *error)
+{
+    px_device_model *const model = px_calloc(1, sizeof *model);
+    if (!model) return px_fail_memory(error, sizeof *model);
+    model->checkpoint = checkpoint;
+    const phlox_status status = open_model(model, options, error);
+    if (status != PHLOX_OK) {
+        cpu_close(model);
+        return status;
+    }
+    *out = model;
+    return PHLOX_OK;
+}
+
+static void cpu_info(const px_device_model *model, px_device_info *out)
+{
+    *out = (px_device_info){
+        .kernels = model->kernels.name,
+        .weight_bytes = model->weights.bytes,
+        .kv_bytes_per_token = px_kv_bytes_per_token(&model->checkpoint->desc, model->cache_type),
+        .threads = px_pool_threads(model->pool),
+        .from_cache = model->weights.from_cache,
+        .most_tokens = MOST_TOKENS,
+    };
+    snprintf(out->weights, sizeof out->weights, "%s", model->weights.summary);
+}
+
+static phlox_status cpu_estimate(const px_checkpoint *checkpoint,
+                                 const px_device_options *options, px_device_info *out,
+                                 phlox_error *error)
+{
+    px_plan plan;
+    PX_TRY(px_plan_make(checkpoint, options->user, NULL, &plan, error));
+    px_kernels kernels;
+    choose_kernels(options->user, &kernels);
+    px_cache_type cache_type = PX_CACHE_F32;
+    for (size_t i = 0; i < plan.count; i++)
+        if (plan.items[i].tensor->role == PX_QKV && plan.items[i].tensor->layer == 0)
+            cache_type = choose_cache_type(plan.items[i].type, options->user->exact);
+    *out = (px_device_info){
+        .kernels = kernels.name,
+        .weight_bytes = px_plan_bytes(&plan),
+        .kv_bytes_per_token = px_kv_bytes_per_token(&checkpoint->desc, cache_type),
+        .threads = choose_threads(options->user),
+        .most_tokens = MOST_TOKENS,
+    };
+    snprintf(out->weights, sizeof out->weights, "%s", plan.summary);
+    px_plan_free(&plan);
+    return PHLOX_OK;
+}
+
+static phlox_status cpu_sequence_create(px_device_model *model, px_sequence **out,
+                                        phlox_error *error)
+{
+    px_sequence *const sequence = px_calloc(1, sizeof *sequence);
+    if (!sequence) return px_fail_memory(error, sizeof *sequence);
+    px_kv_init(&sequence->cache, &model->checkpoint->desc, model->cache_type);
+    *out = sequence;
+    return PHLOX_OK;
+}
+
+static void cpu_sequence_free(px_sequence *sequence)
+{
+    if (!sequence) return;
+    px_kv_free(&sequence->cache);
+    free(sequence);
+}
+
+static size_t fill_tokens(const px_batch_item *item, int64_t vocab, px_step_token *tokens)
+{
+    for (size_t i = 0; i < item->count; i++) {
+        const bool wanted = item->logits && (item->all_logits || i + 1 == item->count);
+        tokens[i] = (px_step_token){
+            .id = item->ids[i],
+            .position = item->sequence->length + i,
+            .cache = &item->sequence->cache,
+            .is_long = item->is_long,
+            .logits = wanted ? item->logits + (item->all_logits ? (int64_t)i * vocab : 0) : NULL,
+        };
+    }
+    return item->count;
+}
+
+static bool is_finite(const px_step_token *tokens, size_t count, int64_t vocab)
+{
+    for (size_t t = 0; t < count; t++) {
+        if (!tokens[t].logits) continue;
+        for (int64_t i = 0; i < vocab; i++)
+            if (!isfinite(tokens[t].logits[i])) return false;
+    }
+    return true;
+}
+
+static phlox_status run_step(px_device_model *model, const px_batch_item *items, size_t count,
+                             px_step_token *tokens, phlox_error *error)
+{
+    const int64_t vocab = model->checkpoint->desc.vocab_size;
+    size_t all = 0;
+    for (size_t i = 0; i < count; i++) {
+        px_sequence *const sequence = items[i].sequence;
+        PX_TRY(px_kv_reserve(&sequence->cache, sequence->length + items[i].count, error));
+        all += fill_tokens(&items[i], vocab, tokens + all);
+    }
+    PX_TRY(px_forward(&model->engine, tokens, (int64_t)all, error));
+    if (!is_finite(tokens, all, vocab)) return px_weights_blame(model->checkpoint, error);
+    for (size_t i = 0; i < count; i++) items[i].sequence->length += items[i].count;
+    return PHLOX_OK;
+}
+
+static phlox_status cpu_forward(px_device_model *model, const px_batch_item *items, size_t count,
+                                phlox_error *error)
+{
+    size_t all = 0;
+    for (size_t i = 0; i < count; i++) all += items[i].count;
+    px_step_token *const tokens = px_calloc(all, sizeof *tokens);
+    if (!tokens) return px_fail_memory(error, all * sizeof *tokens);
+    px_monitor_lock(model->steps);
+    const phlox_status status = run_step(model, items, count, tokens, error);
+    px_monitor_unlock(model->steps);
+    free(tokens);
+    return status;
+}
+
+static void cpu_truncate(px_sequence *sequence, size_t length)
+{
+    if (length >= sequence->length) return;
+    px_kv_truncate(&sequence->cache, length);
+    sequence->length = length;
+}
+
+static uint64_t cpu_sequence_bytes(const px_sequence *sequence)
+{
+    return (uint64_t)sequence->cache.block_count * sequence->cache.block_bytes;
+}
+
+const px_device px_device_cpu = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .estimate = cpu_estimate,
+    .info = cpu_info,
+    .sequence_create = cpu_sequence_create,
+    .sequence_free = cpu_sequence_free,
+    .forward = cpu_forward,
+    .truncate = cpu_truncate,
+    .sequence_bytes = cpu_sequence_bytes,
+};
