@@ -1,0 +1,175 @@
+#include "generate/session.h"
+
+#include "base/os.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+phlox_status px_session_create(const px_runtime *runtime, phlox_session **out, phlox_error *error)
+{
+    phlox_session *const session = px_calloc(1, sizeof *session);
+    if (!session) return px_fail_memory(error, sizeof *session);
+    session->runtime = runtime;
+    const size_t vocab = (size_t)runtime->desc->vocab_size;
+    session->logits = px_calloc(vocab, sizeof *session->logits);
+    phlox_status status =
+        session->logits ? PHLOX_OK : px_fail_memory(error, vocab * sizeof *session->logits);
+    if (status == PHLOX_OK)
+        status = runtime->device->sequence_create(runtime->model, &session->sequence, error);
+    if (status != PHLOX_OK) {
+        px_session_free(session);
+        return status;
+    }
+    *out = session;
+    return PHLOX_OK;
+}
+
+void px_session_free(phlox_session *session)
+{
+    if (!session) return;
+    session->runtime->device->sequence_free(session->sequence);
+    px_ids_free(&session->ids);
+    free(session->logits);
+    free(session);
+}
+
+static void cut_cache(phlox_session *session, size_t length)
+{
+    if (length >= session->cached) return;
+    session->runtime->device->truncate(session->sequence, length);
+    session->cached = length;
+}
+
+static phlox_status check_ids(const phlox_session *session, const int32_t *ids, size_t count,
+                              phlox_error *error)
+{
+    const px_runtime *const runtime = session->runtime;
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] < 0 || ids[i] >= runtime->desc->vocab_size)
+            return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                           "id %d at place %zu is not in the vocabulary of %d", ids[i], i,
+                           runtime->desc->vocab_size);
+    }
+    if (count > runtime->context_size - session->ids.count)
+        return px_fail(error, PHLOX_ERROR_CONTEXT_FULL,
+                       "the session has %zu tokens and %zu more do not fit its context of %zu; "
+                       "shorten the text or raise --context-size", session->ids.count, count,
+                       runtime->context_size);
+    return PHLOX_OK;
+}
+
+/* Brings the cache to the end of the ids. `all` gets the logits from id `first` on. */
+static phlox_status fill_cache(phlox_session *session, size_t first, float *all,
+                            phlox_progress_fn *progress, void *progress_user, phlox_error *error)
+{
+    const px_runtime *const runtime = session->runtime;
+    const size_t end = session->ids.count, vocab = (size_t)runtime->desc->vocab_size;
+    const bool is_long = px_desc_is_long(runtime->desc, end);
+    if (is_long != session->is_long && session->cached) {
+        session->statistics.rope_recomputes++;
+        session->statistics.recomputed_tokens += session->cached;
+        cut_cache(session, 0);
+    }
+    session->is_long = is_long;
+    phlox_progress report = {.what = "reading the prompt", .total = end - session->cached};
+    while (session->cached < end) {
+        if (atomic_load(&session->cancelled))
+            return px_fail(error, PHLOX_ERROR_CANCELLED, "cancelled after %llu of %llu tokens",
+                           (unsigned long long)report.done, (unsigned long long)report.total);
+        /* Logits are wanted of whole items only: of all tokens from `first` on, or of the last. */
+        const size_t stop = all && session->cached < first ? first : end;
+        const size_t count = PX_MIN(stop - session->cached, runtime->most_tokens);
+        const bool in_all = all && session->cached >= first;
+        const bool is_last = session->cached + count == end;
+        const px_batch_item item = {
+            .sequence = session->sequence,
+            .ids = session->ids.data + session->cached,
+            .count = count,
+            .is_long = is_long,
+            .logits = in_all    ? all + (session->cached - first) * vocab
+                      : is_last ? session->logits
+                                : NULL,
+            .all_logits = in_all,
+        };
+        PX_TRY(runtime->device->forward(runtime->model, &item, 1, error));
+        session->cached += count;
+        if (in_all && is_last)
+            memcpy(session->logits, all + (end - 1 - first) * vocab, vocab * sizeof *all);
+        report.done += count;
+        if (progress && !progress(progress_user, &report))
+            return px_fail(error, PHLOX_ERROR_CANCELLED, "cancelled after %llu of %llu tokens",
+                           (unsigned long long)report.done, (unsigned long long)report.total);
+    }
+    session->has_logits = true;
+    return PHLOX_OK;
+}
+
+/* fill_cache() with the clock: one token behind others is a decoded one. */
+static phlox_status compute(phlox_session *session, size_t first, float *all,
+                            phlox_progress_fn *progress, void *progress_user, phlox_error *error)
+{
+    const double start = px_seconds();
+    const size_t count = session->ids.count - session->cached;
+    PX_TRY(fill_cache(session, first, all, progress, progress_user, error));
+    const bool is_decode = count == 1 && session->ids.count > 1;
+    phlox_statistics *const s = &session->statistics;
+    *(is_decode ? &s->decode_tokens : &s->prefill_tokens) += count;
+    *(is_decode ? &s->decode_seconds : &s->prefill_seconds) += px_seconds() - start;
+    return PHLOX_OK;
+}
+
+phlox_status px_session_append(phlox_session *session, const int32_t *ids, size_t count, float *all,
+                               phlox_progress_fn *progress, void *progress_user,
+                               phlox_error *error)
+{
+    if (!count) return px_fail(error, PHLOX_ERROR_ARGUMENT, "no tokens to append");
+    PX_TRY(check_ids(session, ids, count, error));
+    const size_t before = session->ids.count;
+    PX_TRY(px_ids_add(&session->ids, ids, count, error));
+    session->has_logits = false;
+    const phlox_status status = compute(session, before, all, progress, progress_user, error);
+    if (status == PHLOX_OK) return PHLOX_OK;
+    session->ids.count = before;
+    cut_cache(session, before);
+    return status;
+}
+
+phlox_status px_session_push(phlox_session *session, int32_t id, phlox_error *error)
+{
+    PX_TRY(check_ids(session, &id, 1, error));
+    PX_TRY(px_ids_add(&session->ids, &id, 1, error));
+    session->has_logits = false;
+    return PHLOX_OK;
+}
+
+phlox_status px_session_catch_up(phlox_session *session, phlox_error *error)
+{
+    if (session->has_logits) return PHLOX_OK;
+    if (!session->ids.count)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT, "the session has no tokens to go on from");
+    cut_cache(session, session->ids.count - 1);
+    return compute(session, session->ids.count, NULL, NULL, NULL, error);
+}
+
+phlox_status px_session_truncate(phlox_session *session, size_t count, phlox_error *error)
+{
+    if (count > session->ids.count)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "cannot cut a session of %zu tokens to its first %zu", session->ids.count,
+                       count);
+    if (count == session->ids.count) return PHLOX_OK;
+    session->ids.count = count;
+    session->has_logits = false;
+    cut_cache(session, count);
+    return PHLOX_OK;
+}
+
+void px_session_drop(phlox_session *session, size_t from, size_t count)
+{
+    px_ids *const ids = &session->ids;
+    memmove(ids->data + from, ids->data + from + count,
+            (ids->count - from - count) * sizeof *ids->data);
+    ids->count -= count;
+    session->has_logits = false;
+    cut_cache(session, from);
+}

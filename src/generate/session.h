@@ -1,0 +1,53 @@
+/*
+ * A session: one timeline of tokens on a device, and what the device must not know: when the other
+ * longrope factors apply. The logits after any token equal those of a fresh run over the whole
+ * sequence; when a sequence passes the original context (or is cut back below it), its cache is
+ * computed again with the factors of its length.
+ */
+#ifndef PX_GENERATE_SESSION_H
+#define PX_GENERATE_SESSION_H
+
+#include "device/device.h"
+#include "text/tokenizer.h"
+
+#include <stdatomic.h>
+
+/* What the sessions of a model share. */
+typedef struct px_runtime {
+    const px_desc *desc;
+    const px_device *device;
+    px_device_model *model;
+    const px_tokenizer *tokenizer; /* NULL: none */
+    const px_ids *eos;             /* ids that end a generation */
+    size_t context_size, most_tokens;
+} px_runtime;
+
+struct phlox_session {
+    const px_runtime *runtime;
+    px_sequence *sequence;
+    px_ids ids;
+    size_t cached;     /* the first so many ids are in the device's cache, ... */
+    bool is_long;      /* ... with these longrope factors */
+    bool has_logits;
+    float *logits;     /* [vocab] after the last id */
+    atomic_bool cancelled;
+    phlox_statistics statistics;
+};
+
+phlox_status px_session_create(const px_runtime *runtime, phlox_session **out, phlox_error *error);
+void px_session_free(phlox_session *session);
+
+/* See phlox_session_append(). */
+phlox_status px_session_append(phlox_session *session, const int32_t *ids, size_t count, float *all,
+                               phlox_progress_fn *progress, void *progress_user,
+                               phlox_error *error);
+/* Appends an id without computing anything; the next call that needs logits catches up. */
+phlox_status px_session_push(phlox_session *session, int32_t id, phlox_error *error);
+/* Makes session->logits those after the last id. */
+phlox_status px_session_catch_up(phlox_session *session, phlox_error *error);
+
+phlox_status px_session_truncate(phlox_session *session, size_t count, phlox_error *error);
+/* Drops the ids [from, from + count); what follows is computed again when needed. */
+void px_session_drop(phlox_session *session, size_t from, size_t count);
+
+#endif
