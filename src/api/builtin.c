@@ -1,0 +1,31 @@
+#include "api/builtin.h"
+
+#ifdef PHLOX_HAS_BUILTIN
+
+/* A file that the model lacks is embedded as an empty one. */
+static size_t add(px_memory_file *out, size_t count, const char *name, const unsigned char *begin,
+                  const unsigned char *end)
+{
+    if (end == begin) return count;
+    out[count] = (px_memory_file){name, {(const char *)begin, (size_t)(end - begin)}};
+    return count + 1;
+}
+
+size_t px_builtin_files(px_memory_file *out)
+{
+    size_t count = 0;
+#define PX_BUILTIN_ADD(symbol, file) count = add(out, count, file, symbol, symbol##_end);
+    PX_BUILTIN_FILES(PX_BUILTIN_ADD)
+#undef PX_BUILTIN_ADD
+    return count;
+}
+
+#else
+
+size_t px_builtin_files(px_memory_file *out)
+{
+    (void)out;
+    return 0;
+}
+
+#endif

@@ -1,0 +1,299 @@
+#include "api/model.h"
+
+#include "api/builtin.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const uint64_t default_cache_limit = UINT64_C(32) << 30;
+
+char *px_cache_directory(const char *given)
+{
+    return given ? px_strdup(given, strlen(given)) : px_cache_home();
+}
+
+phlox_text phlox_text_of(const char *string)
+{
+    return (phlox_text){string, string ? strlen(string) : 0};
+}
+
+void phlox_model_options_init(phlox_model_options *options)
+{
+    *options = (phlox_model_options){.struct_size = sizeof *options};
+}
+
+static phlox_status check_options(const phlox_model_options *o, phlox_error *error)
+{
+    if (o->struct_size != sizeof *o)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "phlox_model_options was not set up by phlox_model_options_init()");
+    if (o->threads < 0 || o->threads > 1024)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT, "threads is %d; 1 to 1024 are meant, 0 for all",
+                       o->threads);
+    if (o->context_size < 0)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "context-size is %d; a positive number is meant, 0 for the model's own",
+                       o->context_size);
+    return PHLOX_OK;
+}
+
+/* ---- tokenizer and chat format ------------------------------------------------------------- */
+
+/* Packs a tokenizer that was just parsed, for the next start. A cache that cannot be written only
+ * costs time, so failures are not errors. */
+static void cache_tokenizer(const px_tokenizer *tokenizer, const char *directory, uint64_t limit,
+                            const px_cache_key *key)
+{
+    px_buffer packed = {0};
+    px_cache_section section = {.name = "tokenizer"};
+    px_cache_writer *writer = NULL;
+    if (px_tokenizer_pack(tokenizer, &packed, NULL) == PHLOX_OK) {
+        section.size = packed.size;
+        if (px_cache_create(directory, limit, key, &section, 1, &writer, NULL) == PHLOX_OK) {
+            if (px_cache_write(writer, 0, 0, packed.data, packed.size, NULL) == PHLOX_OK)
+                px_cache_commit(writer, NULL);
+            else
+                px_cache_abandon(writer);
+        }
+    }
+    px_buffer_free(&packed);
+}
+
+static phlox_status open_cached_tokenizer(phlox_model *model, const char *directory,
+                                          const px_cache_key *key)
+{
+    px_cache_file *const file = px_calloc(1, sizeof *file);
+    if (!file) return PHLOX_ERROR_MEMORY;
+    phlox_status status = px_cache_open(directory, key, file, NULL);
+    if (status == PHLOX_OK && file->count == 1)
+        status = px_tokenizer_unpack(px_cache_data(file, 0), file->sections[0].size,
+                                     &model->tokenizer, NULL);
+    if (status == PHLOX_OK && model->tokenizer) {
+        model->tokenizer_file = file;
+        return PHLOX_OK;
+    }
+    px_cache_close(file);
+    free(file);
+    return PHLOX_ERROR_NOT_FOUND;
+}
+
+static phlox_status open_tokenizer(phlox_model *model, const phlox_model_options *options,
+                                   const char *cache_dir, phlox_error *error)
+{
+    const px_checkpoint *const checkpoint = model->checkpoint;
+    const phlox_text json = checkpoint->tokenizer_json;
+    if (!json.size) return PHLOX_OK;
+    char name[1024], state[64];
+    snprintf(name, sizeof name, "%s/tokenizer.json", model->path);
+    snprintf(state, sizeof state, "%zu bytes, checksum %016" PRIx64, json.size,
+             px_checksum(json.data, json.size, 0));
+    char *const source = px_real_path(model->path);
+    if (!source) return px_fail_memory(error, strlen(model->path));
+    const px_cache_key key = {"tokenizer", source, state, "tokenizer 1"};
+    phlox_status status =
+        cache_dir ? open_cached_tokenizer(model, cache_dir, &key) : PHLOX_ERROR_NOT_FOUND;
+    if (status != PHLOX_OK) {
+        status = px_tokenizer_parse(json, name, &model->tokenizer, error);
+        if (status == PHLOX_OK && cache_dir)
+            cache_tokenizer(model->tokenizer, cache_dir, options->cache_limit, &key);
+    }
+    free(source);
+    return status;
+}
+
+static phlox_status choose_chat_format(phlox_model *model, const char *name, phlox_error *error)
+{
+    if (name) {
+        model->chat_format = px_chat_format_by_name(name);
+        if (model->chat_format) return PHLOX_OK;
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "chat-format %s is not one of phlox's; phlox help run lists them", name);
+    }
+    if (!model->checkpoint->chat_template.size) {
+        px_fail(&model->chat_error, PHLOX_ERROR_UNSUPPORTED,
+                "%s: the model has no chat template; choose one with --chat-format or give a "
+                "formatted prompt with --raw", model->path);
+        return PHLOX_OK;
+    }
+    /* A template that is none of the family's only matters to those who chat. */
+    const phlox_status status = px_chat_format_recognise(model->checkpoint->chat_template,
+                                                         &model->chat_format, &model->chat_error);
+    px_error_prefix(&model->chat_error, status, "%s", model->path);
+    return PHLOX_OK;
+}
+
+/* The ids of generation_config, and the token that closes a turn: some published configurations name
+ * only one, and generation would run past the end of the answer. */
+static phlox_status collect_eos(phlox_model *model, phlox_error *error)
+{
+    const px_desc *const desc = &model->checkpoint->desc;
+    PX_TRY(px_ids_add(&model->eos, desc->eos_ids, desc->eos_count, error));
+    if (!model->tokenizer) return PHLOX_OK;
+    static const char *const closing[] = {"<|end|>", "<|im_end|>", "<|endoftext|>"};
+    for (size_t i = 0; i < PX_COUNT(closing); i++) {
+        const int32_t id = px_tokenizer_control_id(model->tokenizer, closing[i]);
+        if (id >= 0 && id < desc->vocab_size && !px_desc_is_eos(desc, id))
+            PX_TRY(px_ids_add(&model->eos, &id, 1, error));
+    }
+    return PHLOX_OK;
+}
+
+static phlox_status open_text(phlox_model *model, const phlox_model_options *options,
+                              const char *cache_dir, phlox_error *error)
+{
+    const px_desc *const desc = &model->checkpoint->desc;
+    PX_TRY(open_tokenizer(model, options, cache_dir, error));
+    model->bos = desc->bos_id;
+    if (model->tokenizer) {
+        const int32_t size = px_tokenizer_size(model->tokenizer);
+        if (size > desc->vocab_size)
+            return px_fail(error, PHLOX_ERROR_FORMAT,
+                           "%s/tokenizer.json has ids up to %d, config.json's vocab_size is %d: "
+                           "they do not belong together", model->path, size - 1, desc->vocab_size);
+        if (model->checkpoint->bos_token) {
+            const int32_t id =
+                px_tokenizer_control_id(model->tokenizer, model->checkpoint->bos_token);
+            if (id >= 0) model->bos = id;
+        }
+    }
+    PX_TRY(choose_chat_format(model, options->chat_format, error));
+    return collect_eos(model, error);
+}
+
+/* ---- opening and closing ------------------------------------------------------------------- */
+
+static phlox_status open_checkpoint(phlox_model *model, const char *path, phlox_error *error)
+{
+    if (path) return px_checkpoint_open(model->path, &model->checkpoint, error);
+    px_memory_file files[PX_BUILTIN_MOST];
+    const size_t count = px_builtin_files(files);
+    if (!count)
+        return px_fail(error, PHLOX_ERROR_NOT_FOUND,
+                       "this build of phlox has no built-in model; give the path of a model");
+    return px_checkpoint_open_memory(files, count, &model->checkpoint, error);
+}
+
+static phlox_status open_parts(phlox_model *model, const char *path,
+                               const phlox_model_options *options, const char *cache_dir,
+                               phlox_error *error)
+{
+    PX_TRY(open_checkpoint(model, path, error));
+    PX_TRY(open_text(model, options, cache_dir, error));
+    model->device = px_device_choose(&model->device_reason);
+    const px_device_options device_options = {options, cache_dir};
+    if (options->describe_only) {
+        PX_TRY(model->device->estimate(model->checkpoint, &device_options, &model->device_info,
+                                       error));
+    } else {
+        PX_TRY(model->device->open(model->checkpoint, &device_options, &model->device_model,
+                                   error));
+        model->device->info(model->device_model, &model->device_info);
+    }
+    const px_desc *const desc = &model->checkpoint->desc;
+    if (options->context_size > desc->max_position)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "context-size is %d, the model was made for at most %d tokens",
+                       options->context_size, desc->max_position);
+    model->runtime = (px_runtime){
+        .desc = desc,
+        .device = model->device,
+        .model = model->device_model,
+        .tokenizer = model->tokenizer,
+        .eos = &model->eos,
+        .context_size = (size_t)(options->context_size ? options->context_size
+                                                       : desc->max_position),
+        .most_tokens = model->device_info.most_tokens,
+    };
+    return PHLOX_OK;
+}
+
+phlox_status phlox_model_open(const char *path, const phlox_model_options *options,
+                              phlox_model **out, phlox_error *error)
+{
+    const double start = px_seconds();
+    phlox_model_options chosen;
+    if (options) chosen = *options;
+    else phlox_model_options_init(&chosen);
+    PX_TRY(check_options(&chosen, error));
+    if (!chosen.cache_limit) chosen.cache_limit = default_cache_limit;
+    phlox_model *model = px_calloc(1, sizeof *model);
+    const char *const name = path ? path : "built-in model";
+    if (model) model->path = px_strdup(name, strlen(name));
+    if (!model || !model->path) {
+        phlox_model_close(&model);
+        return px_fail_memory(error, sizeof *model);
+    }
+    /* The built-in model has no file to look for changes in, and is small. */
+    char *const cache_dir =
+        path && !chosen.no_cache ? px_cache_directory(chosen.cache_dir) : NULL;
+    const phlox_status status = open_parts(model, path, &chosen, cache_dir, error);
+    free(cache_dir);
+    if (status != PHLOX_OK) {
+        phlox_model_close(&model);
+        return status;
+    }
+    model->load_seconds = px_seconds() - start;
+    *out = model;
+    return PHLOX_OK;
+}
+
+void phlox_model_close(phlox_model **model)
+{
+    phlox_model *const closed = *model;
+    *model = NULL;
+    if (!closed) return;
+    if (closed->device_model) closed->device->close(closed->device_model);
+    px_tokenizer_free(closed->tokenizer);
+    if (closed->tokenizer_file) px_cache_close(closed->tokenizer_file);
+    free(closed->tokenizer_file);
+    px_ids_free(&closed->eos);
+    px_checkpoint_close(&closed->checkpoint);
+    free(closed->path);
+    free(closed);
+}
+
+void phlox_model_get_info(const phlox_model *model, phlox_model_info *info)
+{
+    static const char *const stored[] = {"f32", "f16", "bf16"};
+    const px_checkpoint *const checkpoint = model->checkpoint;
+    const px_desc *const desc = &checkpoint->desc;
+    *info = (phlox_model_info){
+        .form = checkpoint->form,
+        .path = checkpoint->path,
+        .device = model->device->name,
+        .device_reason = model->device_reason,
+        .kernels = model->device_info.kernels,
+        .weights = model->device_info.weights,
+        .stored = stored[checkpoint->type],
+        .chat_format = model->chat_format ? px_chat_format_name(model->chat_format) : "",
+        .architecture = "Phi3ForCausalLM",
+        .parameters = px_desc_parameters(desc),
+        .stored_bytes = checkpoint->stored_bytes,
+        .weight_bytes = model->device_info.weight_bytes,
+        .kv_bytes_per_token = model->device_info.kv_bytes_per_token,
+        .vocab_size = desc->vocab_size,
+        .hidden_size = desc->hidden_size,
+        .intermediate_size = desc->intermediate_size,
+        .num_hidden_layers = desc->num_hidden_layers,
+        .num_attention_heads = desc->num_attention_heads,
+        .num_key_value_heads = desc->num_key_value_heads,
+        .head_dim = desc->head_dim,
+        .rotary_dim = desc->rotary_dim,
+        .sliding_window = desc->sliding_window,
+        .context_size = (int32_t)model->runtime.context_size,
+        .original_context_size = desc->original_max_position,
+        .rope_theta = desc->rope_theta,
+        .rms_norm_eps = (double)desc->rms_norm_eps,
+        .longrope = desc->longrope,
+        .tied_embeddings = desc->tied_embeddings,
+        .has_tokenizer = model->tokenizer != NULL,
+        .eos_ids = model->eos.data,
+        .eos_count = model->eos.count,
+        .bos_id = model->bos,
+        .threads = model->device_info.threads,
+        .load_seconds = model->load_seconds,
+        .from_cache = model->device_info.from_cache,
+    };
+}

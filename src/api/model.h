@@ -1,0 +1,29 @@
+/* What is behind the public model handle. */
+#ifndef PX_API_MODEL_H
+#define PX_API_MODEL_H
+
+#include "base/cache.h"
+#include "generate/session.h"
+#include "text/chat.h"
+
+struct phlox_model {
+    px_checkpoint *checkpoint;
+    px_cache_file *tokenizer_file; /* the packed tokenizer, when it came from the cache */
+    px_tokenizer *tokenizer;       /* NULL: none */
+    const px_chat_format *chat_format; /* NULL: none, or not recognised */
+    phlox_error chat_error;        /* why chat_format is NULL */
+    const px_device *device;
+    const char *device_reason;
+    px_device_model *device_model;
+    px_device_info device_info;
+    px_ids eos;                    /* ids that end a generation */
+    int32_t bos;                   /* -1: none */
+    px_runtime runtime;
+    char *path;
+    double load_seconds;
+};
+
+/* The directory given, or the default one; free() it. NULL when there is none. */
+char *px_cache_directory(const char *given);
+
+#endif

@@ -1,0 +1,276 @@
+/* The option tables: each row names an option, says where its value lives and how to read it. */
+#include "base/memory.h"
+
+#include <phlox/tools.h>
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct word {
+    const char *name;
+    int value;
+};
+
+enum kind { SWITCH, INTEGER, REAL, BYTES, STRING, WORD, MASK, SEED };
+
+struct row {
+    enum kind kind;
+    size_t offset;            /* of the field */
+    double least, most;       /* of INTEGER and REAL */
+    const struct word *words; /* of WORD (ends with NULL); of SWITCH: the value it sets */
+};
+
+static const struct word formats[] = {
+    {"default", PHLOX_WEIGHTS_DEFAULT}, {"stored", PHLOX_WEIGHTS_STORED},
+    {"f32", PHLOX_WEIGHTS_F32},   {"fp32", PHLOX_WEIGHTS_F32},   {"f16", PHLOX_WEIGHTS_F16},
+    {"fp16", PHLOX_WEIGHTS_F16},  {"bf16", PHLOX_WEIGHTS_BF16},  {"int8", PHLOX_WEIGHTS_INT8},
+    {"int4", PHLOX_WEIGHTS_INT4}, {NULL, 0},
+};
+static const struct word backups[] = {
+    {"int8_asym", PHLOX_BACKUP_INT8_ASYM},
+    {"int8_sym", PHLOX_BACKUP_INT8_SYM},
+    {"none", PHLOX_BACKUP_NONE},
+    {NULL, 0},
+};
+static const struct word fallbacks[] = {
+    {"error", PHLOX_FALLBACK_ERROR},
+    {"ignore", PHLOX_FALLBACK_IGNORE},
+    {"adjust", PHLOX_FALLBACK_ADJUST},
+    {NULL, 0},
+};
+static const struct word sym[] = {{"", PHLOX_SYM}}, asym[] = {{"", PHLOX_ASYM}};
+
+static const phlox_option model_options[] = {
+    {"weight-format", "f32|f16|bf16|int8|int4|stored",
+     "weights as run; default: int4 above one billion parameters, else as stored"},
+    {"group-size", "N|-1", "columns that share a scale in int4; -1: a whole row (default 128)"},
+    {"sym", NULL, "symmetric integers (no zero points)"},
+    {"asym", NULL, "asymmetric integers, the default with int8 and int4"},
+    {"ratio", "R", "share of the weights that goes to int4, above 0 up to 1 (default 1)"},
+    {"backup-precision", "int8_asym|int8_sym|none", "format of the layers that are not int4"},
+    {"all-layers", NULL, "int4 for embedding and lm_head too"},
+    {"group-size-fallback", "error|ignore|adjust", "when groups do not divide a row"},
+    {"exact", NULL, "float32 activations and cache, whatever the weights"},
+    {"threads", "N", "threads to compute with (default: all cores)"},
+    {"cpu-mask", "NAMES", "CPU features not to use, e.g. avx2 (comma separated, or a number)"},
+    {"context-size", "N", "most tokens of a session (default: the model's own)"},
+    {"chat-format", "NAME", "chat format, instead of recognising the model's template"},
+    {"no-cache", NULL, "pack weights into memory; read and write no cache"},
+    {"cache-dir", "DIR", "cache of packed weights (default: ~/.cache/phlox)"},
+    {"cache-limit", "BYTES", "most bytes in the cache, e.g. 20G (default 32G)"},
+};
+
+#define MODEL(field) offsetof(phlox_model_options, field)
+static const struct row model_rows[PX_COUNT(model_options)] = {
+    {WORD, MODEL(weight_format), 0, 0, formats},
+    {INTEGER, MODEL(group_size), -1, 1 << 20, NULL},
+    {SWITCH, MODEL(symmetry), 0, 0, sym},
+    {SWITCH, MODEL(symmetry), 0, 0, asym},
+    {REAL, MODEL(ratio), 0, 1, NULL},
+    {WORD, MODEL(backup_precision), 0, 0, backups},
+    {SWITCH, MODEL(all_layers), 0, 0, NULL},
+    {WORD, MODEL(group_size_fallback), 0, 0, fallbacks},
+    {SWITCH, MODEL(exact), 0, 0, NULL},
+    {INTEGER, MODEL(threads), 1, 1024, NULL},
+    {MASK, MODEL(cpu_mask), 0, 0, NULL},
+    {INTEGER, MODEL(context_size), 1, 1 << 24, NULL},
+    {STRING, MODEL(chat_format), 0, 0, NULL},
+    {SWITCH, MODEL(no_cache), 0, 0, NULL},
+    {STRING, MODEL(cache_dir), 0, 0, NULL},
+    {BYTES, MODEL(cache_limit), 0, 0, NULL},
+};
+
+static const phlox_option generate_options[] = {
+    {"max-new-tokens", "N", "stop after so many tokens (default: until the context is full)"},
+    {"sample", NULL, "sample instead of taking the most probable token"},
+    {"greedy", NULL, "take the most probable token"},
+    {"temperature", "T", "above 1 more varied, below 1 more certain; 0 is greedy"},
+    {"top-k", "K", "sample from the K most probable tokens; 0: all"},
+    {"top-p", "P", "sample from the most probable tokens that together have P"},
+    {"min-p", "P", "drop tokens less probable than P times the best"},
+    {"repetition-penalty", "X", "make tokens that were seen less probable; 1: off"},
+    {"presence-penalty", "X", "subtract X from the logits of generated tokens"},
+    {"frequency-penalty", "X", "subtract X for each time a token was generated"},
+    {"seed", "N", "same seed, same text (default 0)"},
+    {"ignore-eos", NULL, "go on behind end-of-sequence tokens"},
+    {"context-shift", NULL, "when the context is full, drop the oldest half and go on"},
+    {"context-keep", "N", "tokens at the beginning that a shift keeps"},
+    {"top-logprobs", "N", "report the N most probable tokens, up to 20 (--json)"},
+};
+
+#define GENERATE(field) offsetof(phlox_generate_options, field)
+static const struct word yes[] = {{"", true}}, no[] = {{"", false}};
+static const struct row generate_rows[PX_COUNT(generate_options)] = {
+    {INTEGER, GENERATE(max_new_tokens), -1, INT32_MAX, NULL},
+    {SWITCH, GENERATE(do_sample), 0, 0, yes},
+    {SWITCH, GENERATE(do_sample), 0, 0, no},
+    {REAL, GENERATE(temperature), 0, 1e6, NULL},
+    {INTEGER, GENERATE(top_k), 0, INT32_MAX, NULL},
+    {REAL, GENERATE(top_p), 0, 1, NULL},
+    {REAL, GENERATE(min_p), 0, 1, NULL},
+    {REAL, GENERATE(repetition_penalty), 1e-6, 1e6, NULL},
+    {REAL, GENERATE(presence_penalty), -1e6, 1e6, NULL},
+    {REAL, GENERATE(frequency_penalty), -1e6, 1e6, NULL},
+    {SEED, GENERATE(seed), 0, 0, NULL},
+    {SWITCH, GENERATE(ignore_eos), 0, 0, NULL},
+    {SWITCH, GENERATE(context_shift), 0, 0, NULL},
+    {INTEGER, GENERATE(context_keep), 0, INT32_MAX, NULL},
+    {INTEGER, GENERATE(top_logprobs), 0, PHLOX_MAX_TOP_LOGPROBS, NULL},
+};
+
+const phlox_option *phlox_model_option_table(size_t *count)
+{
+    *count = PX_COUNT(model_options);
+    return model_options;
+}
+
+const phlox_option *phlox_generate_option_table(size_t *count)
+{
+    *count = PX_COUNT(generate_options);
+    return generate_options;
+}
+
+/* ---- reading values ------------------------------------------------------------------------ */
+
+static phlox_status bad_value(const phlox_option *option, const char *value, phlox_error *error)
+{
+    return px_fail(error, PHLOX_ERROR_ARGUMENT, "--%s %s: %s is meant", option->name, value,
+                   option->argument);
+}
+
+static bool read_number(const char *text, double least, double most, double *out)
+{
+    char *end;
+    *out = strtod(text, &end);
+    return end != text && !*end && *out >= least && *out <= most;
+}
+
+static bool read_unsigned(const char *text, uint64_t *out, char **end)
+{
+    if (*text < '0' || *text > '9') return false;
+    errno = 0;
+    *out = strtoull(text, end, 0);
+    return errno == 0;
+}
+
+/* Bytes with an optional K, M, G or T (powers of 1024). */
+static bool read_bytes(const char *text, uint64_t *out)
+{
+    static const char suffixes[] = "KMGT";
+    char *end;
+    if (!read_unsigned(text, out, &end) || !*out) return false;
+    const char *const suffix = *end ? strchr(suffixes, *end) : NULL;
+    const int shift = suffix ? 10 * (int)(suffix - suffixes + 1) : 0;
+    if ((suffix && end[1]) || (!suffix && *end) || *out > UINT64_MAX >> shift) return false;
+    *out <<= shift;
+    return true;
+}
+
+/* Feature names separated by commas, or a number. */
+static bool read_mask(const char *text, uint64_t *out)
+{
+    char *end;
+    if (read_unsigned(text, out, &end)) return !*end;
+    *out = 0;
+    for (size_t size; *text; text += size + (text[size] == ',')) {
+        size = strcspn(text, ",");
+        uint64_t bit = 1;
+        for (; bit; bit <<= 1) {
+            const char *const name = phlox_cpu_feature_name(bit);
+            if (name && strlen(name) == size && strncmp(name, text, size) == 0) break;
+        }
+        if (!bit) return false;
+        *out |= bit;
+    }
+    return *out != 0;
+}
+
+static bool find_word(const struct word *words, const char *text, int *out)
+{
+    for (; words->name; words++) {
+        if (strcmp(words->name, text) != 0) continue;
+        *out = words->value;
+        return true;
+    }
+    return false;
+}
+
+/* Switches without words are bool fields; the others are enums, or the bool do_sample. */
+static void set_switch(const struct row *row, void *field, bool is_bool)
+{
+    const int value = row->words ? row->words->value : true;
+    if (is_bool) *(bool *)field = value != 0;
+    else memcpy(field, &value, sizeof value);
+}
+
+static phlox_status set(const phlox_option *option, const struct row *row, bool switch_is_bool,
+                        void *options, const char *value, phlox_error *error)
+{
+    void *const field = (char *)options + row->offset;
+    if (row->kind == SWITCH) {
+        set_switch(row, field, switch_is_bool);
+        return PHLOX_OK;
+    }
+    if (!value) return px_fail(error, PHLOX_ERROR_ARGUMENT, "--%s needs a value", option->name);
+    double number;
+    int word;
+    char *end;
+    bool good = true;
+    switch (row->kind) {
+    case INTEGER:
+        good = read_number(value, row->least, row->most, &number) && number == floor(number);
+        if (good) *(int32_t *)field = (int32_t)number;
+        break;
+    case REAL:
+        good = read_number(value, row->least, row->most, &number);
+        if (good) *(double *)field = number;
+        break;
+    case WORD:
+        good = find_word(row->words, value, &word);
+        if (good) memcpy(field, &word, sizeof word);
+        break;
+    case BYTES: good = read_bytes(value, field); break;
+    case MASK: good = read_mask(value, field); break;
+    case SEED: good = read_unsigned(value, field, &end) && !*end; break;
+    default: *(const char **)field = value; break;
+    }
+    return good ? PHLOX_OK : bad_value(option, value, error);
+}
+
+static phlox_status unknown(const char *name, phlox_error *error)
+{
+    return px_fail(error, PHLOX_ERROR_NOT_FOUND, "--%s is not an option", name);
+}
+
+phlox_status phlox_model_options_set(phlox_model_options *options, const char *name,
+                                     const char *value, phlox_error *error)
+{
+    for (size_t i = 0; i < PX_COUNT(model_options); i++) {
+        if (strcmp(model_options[i].name, name) != 0) continue;
+        const struct row *const row = &model_rows[i];
+        /* 0 stands for the default of these two and is not a value to give. */
+        const bool is_zero = value && strtod(value, NULL) == 0;
+        if (is_zero && (row->offset == MODEL(ratio) || row->offset == MODEL(group_size)))
+            return bad_value(&model_options[i], value, error);
+        return set(&model_options[i], row, !row->words, options, value, error);
+    }
+    return unknown(name, error);
+}
+
+phlox_status phlox_generate_options_set(phlox_generate_options *options, const char *name,
+                                        const char *value, phlox_error *error)
+{
+    for (size_t i = 0; i < PX_COUNT(generate_options); i++) {
+        if (strcmp(generate_options[i].name, name) != 0) continue;
+        const size_t offset = generate_rows[i].offset;
+        PX_TRY(set(&generate_options[i], &generate_rows[i], true, options, value, error));
+        /* Who gives a number that only sampling reads wants to sample. */
+        if (offset == GENERATE(temperature) || offset == GENERATE(top_k) ||
+            offset == GENERATE(top_p) || offset == GENERATE(min_p))
+            options->do_sample = options->temperature > 0;
+        return PHLOX_OK;
+    }
+    return unknown(name, error);
+}
