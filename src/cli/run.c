@@ -1,0 +1,319 @@
+#include "cli.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What the command line asked for. */
+struct request {
+    cli_args args;
+    const char *model, *system, *ids_text;
+    bool raw, as_json, quiet;
+    const char **stops;
+    size_t stop_count;
+};
+
+/* What a run makes. */
+struct answer {
+    const phlox_model *model;
+    bool as_json, is_terminal;
+    char *text; /* --json only */
+    size_t size, capacity;
+    json_t *tokens; /* --json only */
+    bool failed, ends_line;
+};
+
+/* ---- the prompt ---------------------------------------------------------------------------- */
+
+/* One positional is the prompt for the built-in model, unless it is an existing path. */
+static const char *choose_prompt(struct request *request)
+{
+    const cli_args *const args = &request->args;
+    const char *const last = args->count ? args->positionals[args->count - 1] : "-";
+    if (request->model) return last;
+    if (args->count == 2 || (args->count == 1 && cli_exists(last)))
+        request->model = args->positionals[0];
+    return args->count == 1 && request->model ? "-" : last;
+}
+
+static phlox_status chat_ids(const phlox_model *model, const struct request *request,
+                             phlox_text prompt, int32_t **ids, size_t *count, phlox_error *error)
+{
+    phlox_message messages[2];
+    size_t used = 0;
+    if (request->system)
+        messages[used++] =
+            (phlox_message){phlox_text_of("system"), phlox_text_of(request->system)};
+    messages[used++] = (phlox_message){phlox_text_of("user"), prompt};
+    phlox_status status = phlox_chat_tokenize(model, messages, used, true, NULL, 0, count, error);
+    if (status != PHLOX_OK) return status;
+    *ids = malloc((*count + 1) * sizeof **ids);
+    if (!*ids) {
+        error->code = PHLOX_ERROR_MEMORY;
+        snprintf(error->message, sizeof error->message, "no memory for %zu tokens", *count);
+        return PHLOX_ERROR_MEMORY;
+    }
+    return phlox_chat_tokenize(model, messages, used, true, *ids, *count, count, error);
+}
+
+static phlox_status prompt_ids(const phlox_model *model, const struct request *request,
+                               phlox_text prompt, int32_t **ids, size_t *count, phlox_error *error)
+{
+    if (request->ids_text) return cli_read_ids(request->ids_text, ids, count, error);
+    if (request->raw)
+        return cli_tokenize_text(model, prompt, PHLOX_TOKENIZE_CONTROL | PHLOX_TOKENIZE_POST, ids,
+                                 count, error);
+    return chat_ids(model, request, prompt, ids, count, error);
+}
+
+/* ---- the answer ---------------------------------------------------------------------------- */
+
+static json_t *token_json(const phlox_model *model, const phlox_token_info *token)
+{
+    char text[256];
+    size_t size = 0;
+    json_t *const json = json_pack("{s:i, s:f}", "id", token->id, "logprob", (double)token->logprob);
+    if (phlox_detokenize(model, &token->id, 1, true, text, sizeof text, &size, NULL) == PHLOX_OK &&
+        size <= sizeof text) {
+        json_t *const string = json_stringn(text, size);
+        if (string) json_object_set_new(json, "text", string);
+    }
+    return json;
+}
+
+static bool keep_text(struct answer *answer, phlox_text text)
+{
+    if (text.size > answer->capacity - answer->size) {
+        const size_t capacity = (answer->size + text.size) * 2 + 256;
+        char *const grown = realloc(answer->text, capacity);
+        if (!grown) return false;
+        answer->text = grown;
+        answer->capacity = capacity;
+    }
+    if (text.size) memcpy(answer->text + answer->size, text.data, text.size);
+    answer->size += text.size;
+    return true;
+}
+
+static bool keep_piece(struct answer *answer, const phlox_piece *piece)
+{
+    if (!keep_text(answer, piece->text)) return false;
+    if (piece->token.id < 0) return true;
+    json_t *const token = token_json(answer->model, &piece->token);
+    if (piece->top_count) {
+        json_t *const top = json_array();
+        for (size_t i = 0; i < piece->top_count; i++)
+            json_array_append_new(top, token_json(answer->model, &piece->top[i]));
+        json_object_set_new(token, "top", top);
+    }
+    return json_array_append_new(answer->tokens, token) == 0;
+}
+
+static bool on_piece(void *user, const phlox_piece *piece)
+{
+    struct answer *const answer = user;
+    if (piece->shifted)
+        fprintf(stderr, "%sphlox: the context was full: the oldest %zu tokens were dropped\n",
+                answer->ends_line ? "" : "\n", piece->shifted);
+    if (answer->as_json) {
+        answer->failed = !keep_piece(answer, piece);
+        return !answer->failed;
+    }
+    phlox_model_info info;
+    phlox_model_get_info(answer->model, &info);
+    if (!info.has_tokenizer) {
+        if (piece->token.id >= 0) printf("%s%d", answer->size++ ? " " : "", piece->token.id);
+        answer->ends_line = false;
+    } else if (piece->text.size) {
+        fwrite(piece->text.data, 1, piece->text.size, stdout);
+        answer->ends_line = piece->text.data[piece->text.size - 1] == '\n';
+    }
+    answer->failed = fflush(stdout) != 0;
+    return !answer->failed;
+}
+
+static const char *stop_name(phlox_stop_reason stop)
+{
+    static const char *const names[] = {"eos", "stop", "length", "context", "cancelled"};
+    return names[stop];
+}
+
+static double rate(uint64_t tokens, double seconds)
+{
+    return seconds > 0 ? (double)tokens / seconds : 0;
+}
+
+static void print_statistics(const phlox_model_info *info, const phlox_statistics *s,
+                             size_t used)
+{
+    fprintf(stderr, "%s %s, %d threads | %s | context %zu of %d | prefill %llu tokens, %.1f tok/s | "
+            "decode %llu tokens, %.1f tok/s", info->device, info->kernels, info->threads,
+            info->weights, used, info->context_size, (unsigned long long)s->prefill_tokens,
+            rate(s->prefill_tokens, s->prefill_seconds), (unsigned long long)s->decode_tokens,
+            rate(s->decode_tokens, s->decode_seconds));
+    if (s->rope_recomputes)
+        fprintf(stderr, " | longrope recomputed %llu tokens", (unsigned long long)s->recomputed_tokens);
+    if (s->context_shifts)
+        fprintf(stderr, " | %llu context shifts", (unsigned long long)s->context_shifts);
+    fputc('\n', stderr);
+}
+
+static int print_json(const struct answer *answer, const phlox_model_info *info,
+                      const phlox_statistics *s, const phlox_generate_result *result,
+                      size_t prompt_count)
+{
+    json_t *const text = json_stringn(answer->text ? answer->text : "", answer->size);
+    json_t *const json = json_pack(
+        "{s:o, s:s, s:I, s:I, s:O, s:{s:s, s:s, s:s, s:f, s:f, s:f, s:I, s:I}}", "text", text,
+        "stop", stop_name(result->stop), "prompt_tokens", (json_int_t)prompt_count,
+        "generated_tokens", (json_int_t)result->tokens, "tokens", answer->tokens, "statistics",
+        "device", info->device, "kernels", info->kernels, "weights", info->weights,
+        "load_seconds", info->load_seconds, "prefill_tokens_per_second",
+        rate(s->prefill_tokens, s->prefill_seconds), "decode_tokens_per_second",
+        rate(s->decode_tokens, s->decode_seconds), "rope_recomputes",
+        (json_int_t)s->rope_recomputes, "context_shifts", (json_int_t)s->context_shifts);
+    if (!json) return EXIT_FAILED;
+    json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    putchar('\n');
+    json_decref(json);
+    return EXIT_OK;
+}
+
+/* ---- the command --------------------------------------------------------------------------- */
+
+static phlox_status generate(phlox_model *model, phlox_session *session,
+                             const struct request *request, phlox_text *stops,
+                             struct answer *answer, phlox_generate_result *result,
+                             phlox_error *error)
+{
+    phlox_generate_options options;
+    phlox_generate_options_init(&options, model);
+    for (int i = 0; i < request->args.generate_count; i++) {
+        const phlox_status status =
+            phlox_generate_options_set(&options, request->args.generate[i].name,
+                                       request->args.generate[i].value, error);
+        if (status != PHLOX_OK) return status;
+    }
+    for (size_t i = 0; i < request->stop_count; i++) stops[i] = phlox_text_of(request->stops[i]);
+    options.stop_strings = stops;
+    options.stop_count = request->stop_count;
+    return phlox_session_generate(session, &options, on_piece, answer, result, error);
+}
+
+static int finish(const struct request *request, const phlox_model *model,
+                  const phlox_session *session, const struct answer *answer,
+                  const phlox_generate_result *result, size_t prompt_count)
+{
+    int code = EXIT_OK;
+    phlox_model_info info;
+    phlox_statistics statistics;
+    size_t used;
+    phlox_model_get_info(model, &info);
+    phlox_session_statistics(session, &statistics);
+    phlox_session_ids(session, &used);
+    if (request->as_json) code = print_json(answer, &info, &statistics, result, prompt_count);
+    else if (!answer->ends_line) putchar('\n');
+    fflush(stdout);
+    if (!request->quiet && !request->as_json) print_statistics(&info, &statistics, used);
+    if (result->stop == PHLOX_STOP_CONTEXT) {
+        fprintf(stderr, "phlox: the answer ends because the context of %d tokens is full; raise "
+                "--context-size, or use --context-shift\n", info.context_size);
+        code = EXIT_FAILED;
+    }
+    if (cli_interrupted()) code = EXIT_INTERRUPTED;
+    return code;
+}
+
+static int answer_prompt(struct request *request, phlox_model *model, phlox_text prompt)
+{
+    phlox_session *session = NULL;
+    phlox_error error;
+    phlox_generate_result result = {0};
+    struct answer answer = {.model = model, .as_json = request->as_json, .ends_line = true,
+                            .tokens = json_array()};
+    int32_t *ids = NULL;
+    size_t count = 0;
+    phlox_text *const stops = calloc(request->stop_count + 1, sizeof *stops);
+    cli_progress_bar bar = {0};
+    int code = EXIT_FAILED;
+    phlox_status status = stops ? phlox_session_create(model, &session, &error) : PHLOX_ERROR_MEMORY;
+    cli_cancels(session);
+    if (status == PHLOX_OK) status = prompt_ids(model, request, prompt, &ids, &count, &error);
+    if (status == PHLOX_OK && !count) {
+        code = cli_usage("run", "the prompt is empty");
+    } else {
+        if (status == PHLOX_OK)
+            status = phlox_session_append(session, ids, count, NULL, cli_progress, &bar, &error);
+        cli_progress_end(&bar);
+        if (status == PHLOX_OK)
+            status = generate(model, session, request, stops, &answer, &result, &error);
+        code = status == PHLOX_OK
+                   ? finish(request, model, session, &answer, &result, count)
+                   : cli_fail(&error);
+    }
+    cli_cancels(NULL);
+    json_decref(answer.tokens);
+    free(answer.text);
+    free(stops);
+    free(ids);
+    phlox_session_close(&session);
+    return code;
+}
+
+static int execute(struct request *request)
+{
+    phlox_error error;
+    phlox_model *model = NULL;
+    const char *const given = choose_prompt(request);
+    const bool reads = !request->ids_text && strcmp(given, "-") == 0;
+    phlox_text prompt = phlox_text_of(given);
+    if (reads) {
+        if (cli_is_terminal(stdin)) fputs("(prompt, then Ctrl-D)\n", stderr);
+        if (cli_read("-", &prompt, &error) != PHLOX_OK) return cli_fail(&error);
+    }
+    int code;
+    if (cli_open_model(request->model, &request->args.model, &model, &error) == PHLOX_OK)
+        code = answer_prompt(request, model, prompt);
+    else
+        code = cli_fail(&error);
+    if (reads) free((void *)(uintptr_t)prompt.data);
+    phlox_model_close(&model);
+    return code;
+}
+
+static int run(int argc, char **argv)
+{
+    struct request request = {.raw = false};
+    const cli_flag flags[] = {
+        {.option = {"model", "MODEL", "the model to run"}, .letter = 'm', .value = &request.model},
+        {.option = {"raw", NULL, "the prompt is formatted already; control tokens in it count"},
+         .is_given = &request.raw},
+        {.option = {"system", "TEXT", "system message"}, .value = &request.system},
+        {.option = {"ids", "1,2,3|@FILE", "the prompt as token ids"}, .value = &request.ids_text},
+        {.option = {"stop", "TEXT", "end before this text; may be given often"},
+         .list = &request.stops, .list_count = &request.stop_count},
+        {.option = {"json", NULL, "one JSON object with text, tokens and statistics"},
+         .is_given = &request.as_json},
+        {.option = {"quiet", NULL, "no statistics"}, .letter = 'q', .is_given = &request.quiet},
+        {.option = {NULL, NULL, NULL}},
+    };
+    int code;
+    if (cli_parse(&cli_run, argc, argv, flags, &request.args, &code)) {
+        if (request.model && request.args.count > 1)
+            code = cli_usage("run", "with -m there is one prompt");
+        else
+            code = execute(&request);
+    }
+    free((void *)request.stops);
+    return code;
+}
+
+const cli_command cli_run = {
+    "run",
+    "[-m MODEL] [MODEL] [PROMPT]",
+    "answer a prompt",
+    "One argument is the prompt for the built-in model, unless it is an existing path. Without a\n"
+    "prompt, or with -, standard input is read byte for byte. The answer goes to standard output,\n"
+    "statistics to standard error.",
+    0, 2, true, true, run,
+};
