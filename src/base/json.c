@@ -63,7 +63,7 @@ static phlox_status normalise(phlox_text text, const char *name, px_buffer *out,
         } else if (c == ']' || c == '}') {
             depth--;
         } else if (c == 'N' && starts(data, text.size, i, "NaN")) {
-            replacement = "null", end = i + 3;
+            replacement = "\"NaN\"", end = i + 3;
         } else if (c == 'I' && starts(data, text.size, i, "Infinity")) {
             replacement = "1.7976931348623157e308", end = i + 8;
         } else if (c == '-' && starts(data, text.size, i, "-Infinity")) {

@@ -1,5 +1,6 @@
 /* JSON by jansson, with what real checkpoints contain: integers beyond 64 bits (read as real), NaN
- * (read as null) and Infinity (read as the largest double), NUL escapes. */
+ * (read as the text "NaN", so that it is no number where one is needed) and Infinity (read as the
+ * largest double), NUL escapes. */
 #ifndef PX_BASE_JSON_H
 #define PX_BASE_JSON_H
 

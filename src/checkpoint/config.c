@@ -114,13 +114,20 @@ static phlox_status parse_rope(const json_t *config, const char *name, px_desc *
 
     const json_t *type = json_object_get(rope, "rope_type");
     if (!type) type = json_object_get(rope, "type");
+    if (json_object_get(rope, "long_factor") && (!type || json_is_null(type)))
+        return px_fail(error, PHLOX_ERROR_FORMAT, "%s: rope_scaling has no rope_type", name);
     if (!type || json_is_null(type)) return PHLOX_OK;
     const char *const word = json_is_string(type) ? json_string_value(type) : "";
     if (strcmp(word, "default") == 0) return PHLOX_OK;
-    if (strcmp(word, "longrope") != 0 && strcmp(word, "su") != 0)
+    /* "su" and "yarn" are what the first configurations called it. */
+    if (strcmp(word, "longrope") != 0 && strcmp(word, "su") != 0 && strcmp(word, "yarn") != 0)
         return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
                        "%s: rope_scaling type \"%s\"; the family uses longrope", name, word);
     desc->longrope = true;
+    if (desc->original_max_position < 2)
+        return px_fail(error, PHLOX_ERROR_FORMAT,
+                       "%s: original_max_position_embeddings is %d; longrope needs 2 or more", name,
+                       desc->original_max_position);
     const int32_t count = desc->rotary_dim / 2;
     PX_TRY(get_factors(rope, "short_factor", name, count, &desc->short_factor, error));
     PX_TRY(get_factors(rope, "long_factor", name, count, &desc->long_factor, error));
@@ -173,8 +180,8 @@ static phlox_status parse_config(const json_t *config, const char *name, px_desc
                        desc->hidden_size, heads);
     PX_TRY(get_size_or(config, "head_dim", name, 1 << 14, PX_MAX(desc->hidden_size / heads, 1),
                        &desc->head_dim, error));
-    PX_TRY(get_size(config, "max_position_embeddings", name, MOST_POSITION, &desc->max_position,
-                    error));
+    PX_TRY(get_size_or(config, "max_position_embeddings", name, MOST_POSITION, 4096,
+                       &desc->max_position, error));
     int64_t window, bos;
     PX_TRY(px_json_int_or(config, "sliding_window", name, 1, INT32_MAX, 0, &window, error));
     desc->sliding_window = (int32_t)window;

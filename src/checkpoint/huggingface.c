@@ -135,12 +135,13 @@ static px_role role_of(const char *name, int64_t *layer)
     return PX_ROLES;
 }
 
-/* Buffers that old exports carry and that are computed here. */
-static bool is_ignored(const px_desc *desc, const char *name)
+/* Whether a tensor that has no role would change the results. Others (old exports carry the rotary
+ * buffers) are passed over, as transformers does. */
+static bool would_matter(const px_desc *desc, const char *name, int64_t layer)
 {
-    const size_t length = strlen(name), suffix = strlen(".rotary_emb.inv_freq");
-    return (length > suffix && strcmp(name + length - suffix, ".rotary_emb.inv_freq") == 0) ||
-           (desc->tied_embeddings && strcmp(name, "lm_head.weight") == 0);
+    const size_t length = strlen(name), suffix = strlen(".bias");
+    return layer >= desc->num_hidden_layers ||
+           (length > suffix && strcmp(name + length - suffix, ".bias") == 0);
 }
 
 static bool float_type_of(const char *dtype, px_float_type *out)
@@ -156,13 +157,14 @@ static phlox_status place_tensor(px_checkpoint *checkpoint, const struct file *f
                                  const px_st_entry *entry, phlox_error *error)
 {
     const px_desc *const desc = &checkpoint->desc;
-    if (is_ignored(desc, entry->name)) return PHLOX_OK;
     int64_t layer;
     const px_role role = role_of(entry->name, &layer);
-    if (role == PX_ROLES || layer >= desc->num_hidden_layers)
+    if (role == PX_LM_HEAD && desc->tied_embeddings) return PHLOX_OK;
+    if (would_matter(desc, entry->name, layer))
         return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
                        "%s: tensor %s is not part of a Phi3ForCausalLM of %d layers", file->path,
                        entry->name, desc->num_hidden_layers);
+    if (role == PX_ROLES) return PHLOX_OK;
     px_tensor tensor = {.role = role, .layer = (int32_t)layer, .data = entry->data,
                         .name = entry->name, .file = file->path};
     if (!float_type_of(entry->dtype, &tensor.type))
@@ -188,23 +190,30 @@ static phlox_status place_tensor(px_checkpoint *checkpoint, const struct file *f
     return PHLOX_OK;
 }
 
+/* Opens a shard and places its tensors; with an index, those that it says are in this shard. */
 static phlox_status open_shard(struct directory *directory, px_checkpoint *checkpoint,
-                               const char *name, struct file **out, phlox_error *error)
+                               const char *name, const json_t *map, struct file **out,
+                               phlox_error *error)
 {
     struct file *file;
     PX_TRY(open_file(directory, name, &file, error));
     PX_TRY(px_safetensors_parse(file->bytes, file->path, &file->safetensors, error));
-    for (size_t i = 0; i < file->safetensors.count; i++)
-        PX_TRY(place_tensor(checkpoint, file, &file->safetensors.entries[i], error));
+    for (size_t i = 0; i < file->safetensors.count; i++) {
+        const px_st_entry *const entry = &file->safetensors.entries[i];
+        const char *const shard = json_string_value(json_object_get(map, entry->name));
+        if (!map || (shard && strcmp(shard, name) == 0))
+            PX_TRY(place_tensor(checkpoint, file, entry, error));
+    }
     *out = file;
     return PHLOX_OK;
 }
 
-static bool has_tensor(const struct file *file, const char *name)
+/* A shard is named by the index: it must be a plain file name. */
+static bool is_plain_name(const json_t *value)
 {
-    for (size_t i = 0; i < file->safetensors.count; i++)
-        if (strcmp(file->safetensors.entries[i].name, name) == 0) return true;
-    return false;
+    const char *const name = json_string_value(value);
+    return name && name[0] && name[0] != '.' && strlen(name) == json_string_length(value) &&
+           !strchr(name, '/') && !strchr(name, '\\');
 }
 
 static phlox_status open_indexed(struct directory *directory, px_checkpoint *checkpoint,
@@ -216,7 +225,7 @@ static phlox_status open_indexed(struct directory *directory, px_checkpoint *che
     json_object_foreach((json_t *)(uintptr_t)map, tensor, value)
     {
         const char *const name = json_string_value(value);
-        if (!name || !name[0] || strchr(name, '/') || strchr(name, '\\') || name[0] == '.')
+        if (!is_plain_name(value))
             return px_fail(error, PHLOX_ERROR_FORMAT,
                            "%s: tensor %s is in %s, which is not the name of a file beside it",
                            index->path, tensor, name ? name : "no file");
@@ -228,9 +237,9 @@ static phlox_status open_indexed(struct directory *directory, px_checkpoint *che
             if (directory->file_count - first >= MOST_SHARDS)
                 return px_fail(error, PHLOX_ERROR_FORMAT, "%s: more than %d shards", index->path,
                                MOST_SHARDS);
-            PX_TRY(open_shard(directory, checkpoint, name, &shard, error));
+            PX_TRY(open_shard(directory, checkpoint, name, map, &shard, error));
         }
-        if (!has_tensor(shard, tensor))
+        if (!json_object_get(shard->safetensors.header, tensor))
             return px_fail(error, PHLOX_ERROR_NOT_FOUND,
                            "%s: tensor %s should be in %s and is not there; download both again",
                            index->path, tensor, name);
@@ -243,7 +252,7 @@ static phlox_status open_tensors(struct directory *directory, px_checkpoint *che
 {
     struct file *file, *index;
     phlox_status status =
-        open_shard(directory, checkpoint, "model.safetensors", &file, error);
+        open_shard(directory, checkpoint, "model.safetensors", NULL, &file, error);
     if (status != PHLOX_ERROR_NOT_FOUND) return status;
     PX_TRY(open_optional(directory, "model.safetensors.index.json", &index, error));
     if (!index)
@@ -276,7 +285,8 @@ static phlox_status check_complete(const px_checkpoint *checkpoint, phlox_error 
                 if ((int)layer_names[i].role == role)
                     snprintf(name, sizeof name, "model.layers.%d.%s", layer, layer_names[i].name);
             return px_fail(error, PHLOX_ERROR_NOT_FOUND,
-                           "%s: tensor %s is missing; download the whole checkpoint",
+                           "%s: tensor %s is in no .safetensors file (model.safetensors or its "
+                           "shards); download the whole checkpoint",
                            checkpoint->path[0] ? checkpoint->path : "built-in", name);
         }
     }
@@ -307,7 +317,9 @@ static phlox_status open_json(struct directory *directory, const char *name, jso
     PX_TRY(open_optional(directory, name, &file, error));
     if (!file) return PHLOX_OK;
     PX_TRY(check_json_size(file, error));
-    return px_json_parse(file->bytes, file->path, false, out, error);
+    PX_TRY(px_json_parse(file->bytes, file->path, false, out, error));
+    if (json_is_object(*out)) return PHLOX_OK;
+    return px_fail(error, PHLOX_ERROR_FORMAT, "%s: not a JSON object", file->path);
 }
 
 /* A special token is a text or an object with its content. */
@@ -324,6 +336,8 @@ static phlox_status read_tokenizer(struct directory *directory, px_checkpoint *c
     PX_TRY(open_optional(directory, "tokenizer.json", &file, error));
     if (file) {
         PX_TRY(check_json_size(file, error));
+        if (!file->bytes.size)
+            return px_fail(error, PHLOX_ERROR_FORMAT, "%s: empty; download it again", file->path);
         checkpoint->tokenizer_json = file->bytes;
     }
     PX_TRY(open_json(directory, "tokenizer_config.json", &directory->tokenizer_config, error));

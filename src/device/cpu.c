@@ -174,7 +174,12 @@ static phlox_status run_step(px_device_model *model, const px_batch_item *items,
         all += fill_tokens(&items[i], vocab, tokens + all);
     }
     PX_TRY(px_forward(&model->engine, tokens, (int64_t)all, error));
-    if (!is_finite(tokens, all, vocab)) return px_weights_blame(model->checkpoint, error);
+    if (!is_finite(tokens, all, vocab)) {
+        PX_TRY(px_weights_check(model->checkpoint, error));
+        return px_fail(error, PHLOX_ERROR_FORMAT,
+                       "%s: the logits are not finite although the weights are: they overflow "
+                       "float32; the checkpoint is damaged", model->checkpoint->path);
+    }
     for (size_t i = 0; i < count; i++) items[i].sequence->length += items[i].count;
     return PHLOX_OK;
 }

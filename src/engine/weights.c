@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const uint64_t checked_bytes = 256 << 20; /* larger checkpoints are not checked when opened */
+
 /* Sections of a packed item, in this order; scales and zeros only where there are any. */
 enum { DATA, SCALES, ZEROS, PARTS };
 
@@ -264,6 +266,44 @@ static phlox_status load_norms(const px_checkpoint *checkpoint, px_weights *out,
     return load_norm(checkpoint, PX_FINAL_NORM, 0, norm, error);
 }
 
+/* ---- checking ------------------------------------------------------------------------------ */
+
+static phlox_status check_tensor(const px_tensor *tensor, float *row, phlox_error *error)
+{
+    const size_t columns = (size_t)tensor->columns;
+    const size_t row_bytes = columns * px_float_size(tensor->type);
+    for (int64_t r = 0; r < tensor->rows; r++) {
+        px_float_load(tensor->type, (const char *)tensor->data + (size_t)r * row_bytes, columns, row);
+        for (size_t c = 0; c < columns; c++) {
+            if (!isfinite(row[c]))
+                return px_fail(error, PHLOX_ERROR_FORMAT,
+                               "%s: tensor %s: row %" PRId64 ", column %zu is %g, which is not a "
+                               "weight; download the file again", tensor->file, tensor->name, r, c,
+                               (double)row[c]);
+        }
+    }
+    return PHLOX_OK;
+}
+
+phlox_status px_weights_check(const px_checkpoint *checkpoint, phlox_error *error)
+{
+    const px_desc *const desc = &checkpoint->desc;
+    const int64_t widest = PX_MAX(PX_MAX(desc->hidden_size, desc->intermediate_size),
+                                  (int64_t)desc->num_attention_heads * desc->head_dim);
+    float *const row = px_calloc((size_t)widest, sizeof *row);
+    if (!row) return px_fail_memory(error, (size_t)widest * sizeof *row);
+    phlox_status status = PHLOX_OK;
+    for (int role = 0; role < PX_ROLES && status == PHLOX_OK; role++) {
+        const int32_t count = px_role_is_layered((px_role)role) ? desc->num_hidden_layers : 1;
+        for (int32_t layer = 0; layer < count && status == PHLOX_OK; layer++) {
+            const px_tensor *const tensor = px_checkpoint_tensor(checkpoint, (px_role)role, layer);
+            if (tensor) status = check_tensor(tensor, row, error);
+        }
+    }
+    free(row);
+    return status;
+}
+
 /* ---- loading ------------------------------------------------------------------------------- */
 
 static phlox_status load_planned(const px_checkpoint *checkpoint, const px_plan *plan,
@@ -276,6 +316,9 @@ static phlox_status load_planned(const px_checkpoint *checkpoint, const px_plan 
         PX_TRY(pack_to_cache(checkpoint, plan, options, cache_dir, pool, sink, out, error));
     else if (plan->converts)
         PX_TRY(pack_to_memory(plan, options, pool, sink, out, error));
+    /* Large ones are not read twice: what is packed was checked on the way, and what is as stored
+     * shows in the logits. */
+    if (checkpoint->stored_bytes <= checked_bytes) PX_TRY(px_weights_check(checkpoint, error));
     bind(plan, sink, out);
     out->bytes += px_plan_bytes(plan);
     if (checkpoint->desc.tied_embeddings) out->lm_head = out->embedding;
@@ -314,43 +357,4 @@ void px_weights_free(px_weights *weights)
     px_aligned_free(weights->norms);
     free(weights->layers);
     *weights = (px_weights){0};
-}
-
-static phlox_status blame_tensor(const px_tensor *tensor, float *row, phlox_error *error)
-{
-    const size_t columns = (size_t)tensor->columns;
-    const size_t row_bytes = columns * px_float_size(tensor->type);
-    for (int64_t r = 0; r < tensor->rows; r++) {
-        px_float_load(tensor->type, (const char *)tensor->data + (size_t)r * row_bytes, columns, row);
-        for (size_t c = 0; c < columns; c++) {
-            if (!isfinite(row[c]))
-                return px_fail(error, PHLOX_ERROR_FORMAT,
-                               "%s: tensor %s: row %" PRId64 ", column %zu is %g, which is not a "
-                               "weight; download the file again", tensor->file, tensor->name, r, c,
-                               (double)row[c]);
-        }
-    }
-    return PHLOX_OK;
-}
-
-phlox_status px_weights_blame(const px_checkpoint *checkpoint, phlox_error *error)
-{
-    const px_desc *const desc = &checkpoint->desc;
-    const int64_t widest = PX_MAX(PX_MAX(desc->hidden_size, desc->intermediate_size),
-                                  (int64_t)desc->num_attention_heads * desc->head_dim);
-    float *const row = px_calloc((size_t)widest, sizeof *row);
-    if (!row) return px_fail_memory(error, (size_t)widest * sizeof *row);
-    phlox_status status = PHLOX_OK;
-    for (int role = 0; role < PX_ROLES && status == PHLOX_OK; role++) {
-        const int32_t count = px_role_is_layered((px_role)role) ? desc->num_hidden_layers : 1;
-        for (int32_t layer = 0; layer < count && status == PHLOX_OK; layer++) {
-            const px_tensor *const tensor = px_checkpoint_tensor(checkpoint, (px_role)role, layer);
-            if (tensor) status = blame_tensor(tensor, row, error);
-        }
-    }
-    free(row);
-    if (status != PHLOX_OK) return status;
-    return px_fail(error, PHLOX_ERROR_FORMAT,
-                   "%s: the logits are not finite although the weights are: they overflow float32; "
-                   "the checkpoint is damaged", checkpoint->path);
 }

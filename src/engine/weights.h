@@ -32,7 +32,7 @@ phlox_status px_weights_load(const px_checkpoint *checkpoint, const phlox_model_
                              phlox_error *error);
 void px_weights_free(px_weights *weights);
 
-/* Explains logits that are not finite: names the first tensor with a value that is not. */
-phlox_status px_weights_blame(const px_checkpoint *checkpoint, phlox_error *error);
+/* PHLOX_ERROR_FORMAT naming the first tensor with a value that is not finite. */
+phlox_status px_weights_check(const px_checkpoint *checkpoint, phlox_error *error);
 
 #endif

@@ -49,8 +49,8 @@ phlox_status px_desc_check(const px_desc *desc, const char *name, phlox_error *e
                        name, desc->num_attention_heads, desc->num_key_value_heads);
     if (desc->rotary_dim < 2 || desc->rotary_dim % 2 || desc->rotary_dim > desc->head_dim)
         return px_fail(error, PHLOX_ERROR_FORMAT,
-                       "%s: %d of the %d values of a head are to be rotated; it must be an even "
-                       "number up to head_dim", name, desc->rotary_dim, desc->head_dim);
+                       "%s: partial_rotary_factor has %d of the %d values of a head rotated; it "
+                       "must be an even number up to head_dim", name, desc->rotary_dim, desc->head_dim);
     if (!desc->longrope) return PHLOX_OK;
     PX_TRY(check_factors(desc, desc->short_factor, "short_factor", name, error));
     return check_factors(desc, desc->long_factor, "long_factor", name, error);
