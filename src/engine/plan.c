@@ -39,22 +39,6 @@ static phlox_status collect(const px_checkpoint *checkpoint, px_plan *plan, phlo
     return PHLOX_OK;
 }
 
-/* Options of quantization that a float format (or none) does not know. */
-static phlox_status refuse_quant_options(const phlox_model_options *options, phlox_error *error)
-{
-    const char *const given = options->group_size                   ? "--group-size"
-                              : options->symmetry                   ? "--sym or --asym"
-                              : options->ratio != 0                 ? "--ratio"
-                              : options->backup_precision           ? "--backup-precision"
-                              : options->all_layers                 ? "--all-layers"
-                              : options->group_size_fallback        ? "--group-size-fallback"
-                                                                    : NULL;
-    if (!given) return PHLOX_OK;
-    return px_fail(error, PHLOX_ERROR_ARGUMENT,
-                   "%s belongs to quantization; add --weight-format int4 or int8, or leave it out",
-                   given);
-}
-
 /* ---- sensitivity --------------------------------------------------------------------------- */
 
 struct sensitivity {
@@ -176,25 +160,17 @@ static phlox_status make(const px_checkpoint *checkpoint, const phlox_model_opti
                          px_pool *pool, px_plan *plan, phlox_error *error)
 {
     PX_TRY(collect(checkpoint, plan, error));
-    phlox_model_options chosen = *options;
-    switch (options->weight_format) {
-    case PHLOX_WEIGHTS_F32:
-    case PHLOX_WEIGHTS_F16:
-    case PHLOX_WEIGHTS_BF16:
-    case PHLOX_WEIGHTS_STORED:
-        PX_TRY(refuse_quant_options(options, error));
-        break;
-    case PHLOX_WEIGHTS_DEFAULT:
-        PX_TRY(refuse_quant_options(options, error));
-        chosen.weight_format = PHLOX_WEIGHTS_STORED;
-        if (px_desc_parameters(&checkpoint->desc) <= default_int4_parameters) break;
+    px_quant_options quant;
+    PX_TRY(px_quant_options_resolve(options, &quant, error));
+    if (options->weight_format == PHLOX_WEIGHTS_DEFAULT &&
+        px_desc_parameters(&checkpoint->desc) > default_int4_parameters) {
+        phlox_model_options chosen = *options;
         chosen.weight_format = PHLOX_WEIGHTS_INT4;
         chosen.symmetry = PHLOX_SYM;
         chosen.group_size_fallback = PHLOX_FALLBACK_ADJUST;
-        break;
-    default: break;
+        PX_TRY(px_quant_options_resolve(&chosen, &quant, error));
     }
-    switch (chosen.weight_format) {
+    switch (quant.format) {
     case PHLOX_WEIGHTS_F32: return plan_float(PX_WEIGHT_F32, false, plan);
     case PHLOX_WEIGHTS_F16: return plan_float(PX_WEIGHT_F16, false, plan);
     case PHLOX_WEIGHTS_BF16: return plan_float(PX_WEIGHT_BF16, false, plan);
@@ -202,8 +178,6 @@ static phlox_status make(const px_checkpoint *checkpoint, const phlox_model_opti
     case PHLOX_WEIGHTS_INT4: break;
     default: return plan_float(stored_type(checkpoint->type), true, plan);
     }
-    px_quant_options quant;
-    PX_TRY(px_quant_options_resolve(&chosen, &quant, error));
     PX_TRY(plan_quantized(&quant, options, pool, plan, error));
     describe_quantized(&quant, plan);
     return PHLOX_OK;
