@@ -1,5 +1,6 @@
 #include "cli.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@ int cli_fail(const phlox_error *error)
     fprintf(stderr, "phlox: %s\n", error->message);
     if (error->trace[0]) fprintf(stderr, "  (%s: %s)\n", phlox_status_name(error->code), error->trace);
     if (error->code == PHLOX_ERROR_CANCELLED) return EXIT_INTERRUPTED;
-    return EXIT_FAILED;
+    return error->code == PHLOX_ERROR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
 }
 
 int cli_usage(const char *command, const char *format, ...)
@@ -40,6 +41,17 @@ const char *cli_bytes(uint64_t bytes, char *text)
     for (; value >= 1000 && unit < 4; unit++) value /= 1000;
     snprintf(text, 16, unit ? "%.2f %s" : "%.0f %s", value, units[unit]);
     return text;
+}
+
+bool cli_number(const char *text, size_t least, size_t most, size_t *out)
+{
+    char *end;
+    if (*text < '0' || *text > '9') return false;
+    errno = 0;
+    const unsigned long long value = strtoull(text, &end, 10);
+    if (errno || *end || value < least || value > most) return false;
+    *out = (size_t)value;
+    return true;
 }
 
 /* ---- help ---------------------------------------------------------------------------------- */
@@ -78,6 +90,10 @@ void cli_print_help(const cli_command *command, const cli_flag *flags, FILE *out
     if (command->takes_model) {
         const phlox_option *const table = phlox_model_option_table(&count);
         print_table("Model", table, count, out);
+        fputs("\nChat formats:", out);
+        for (const char *const *name = phlox_chat_formats(); *name; name++)
+            fprintf(out, " %s", *name);
+        putc('\n', out);
     }
 }
 
@@ -135,6 +151,23 @@ static const char *take_value(struct parser *p, const char *name, const char *at
     return NULL;
 }
 
+/* Keeps a setting for when the model's defaults are known; a wrong value is found now. */
+static phlox_status keep_setting(cli_args *args, const char *name, const char *value,
+                                 phlox_error *error)
+{
+    phlox_generate_options trial = {.struct_size = sizeof trial};
+    const phlox_status status = phlox_generate_options_set(&trial, name, value, error);
+    if (status != PHLOX_OK) return status;
+    if (args->generate_count == MOST_SETTINGS) {
+        error->code = PHLOX_ERROR_ARGUMENT;
+        snprintf(error->message, sizeof error->message, "too many options");
+        return error->code;
+    }
+    args->generate[args->generate_count].name = name;
+    args->generate[args->generate_count++].value = value;
+    return PHLOX_OK;
+}
+
 static bool parse_option(struct parser *p, const char *text)
 {
     const bool is_long = text[1] == '-';
@@ -175,21 +208,15 @@ static bool parse_option(struct parser *p, const char *text)
     }
     phlox_error error;
     if (flag && !set_flag(flag, value)) {
+        fputs("phlox: no memory for the command line\n", stderr);
         p->code = EXIT_FAILED;
         return false;
     }
-    if (model &&
-        phlox_model_options_set(&p->args->model, option->name, value, &error) != PHLOX_OK) {
+    if ((model &&
+         phlox_model_options_set(&p->args->model, option->name, value, &error) != PHLOX_OK) ||
+        (generate && keep_setting(p->args, option->name, value, &error) != PHLOX_OK)) {
         p->code = cli_usage(p->command->name, "%s", error.message);
         return false;
-    }
-    if (generate) {
-        if (p->args->generate_count == MOST_SETTINGS) {
-            p->code = cli_usage(p->command->name, "too many options");
-            return false;
-        }
-        p->args->generate[p->args->generate_count].name = option->name;
-        p->args->generate[p->args->generate_count++].value = value;
     }
     return true;
 }

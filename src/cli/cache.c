@@ -54,13 +54,16 @@ static int run(int argc, char **argv)
     if (!cli_parse(&cli_cache, argc, argv, flags, &args, &code)) return code;
     const char *const action = args.positionals[0];
     const char *const name = args.count > 1 ? args.positionals[1] : NULL;
+    const bool removes = strcmp(action, "rm") == 0;
+    if (!removes && (name || all))
+        return cli_usage("cache", "%s takes neither a NAME nor --all", action);
     phlox_error error;
     phlox_status status;
     if (strcmp(action, "ls") == 0) {
         status = list(directory, &error);
     } else if (strcmp(action, "verify") == 0) {
         status = verify(directory, &found_damage, &error);
-    } else if (strcmp(action, "rm") == 0) {
+    } else if (removes) {
         if (!name == !all) return cli_usage("cache", "rm takes a NAME or --all");
         size_t removed = 0;
         status = phlox_cache_remove(directory, name, &removed, &error);

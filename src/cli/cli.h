@@ -64,6 +64,8 @@ int cli_fail(const phlox_error *error);
 int cli_usage(const char *command, const char *format, ...);
 /* Ends standard output: EXIT_FAILED with a message when something could not be written. */
 int cli_finish(int code);
+/* Reads a decimal number from least to most and nothing else. */
+bool cli_number(const char *text, size_t least, size_t most, size_t *out);
 /* 1234567890 as "1.23 GB"; text: [16] */
 const char *cli_bytes(uint64_t bytes, char *text);
 
@@ -74,6 +76,8 @@ const char *cli_bytes(uint64_t bytes, char *text);
 phlox_status cli_open_model(const char *path, phlox_model_options *options, phlox_model **out,
                             phlox_error *error);
 bool cli_exists(const char *path);
+/* Whether `path` is there and is a device, a pipe or a link: written in place, never replaced. */
+bool cli_is_special(const char *path);
 /* Reads a file, "-" being standard input, byte for byte. free(out->data). */
 phlox_status cli_read(const char *path, phlox_text *out, phlox_error *error);
 /* Reads "1,2,3" or "@FILE" (separated by commas or blanks). free(*ids). */

@@ -11,9 +11,7 @@ static void print_overview(void)
          "built-in for the small demonstration model inside the program.\n\n"
          "  phlox run \"What is an NPU?\"            ask the demonstration model\n"
          "  phlox run -m DIR \"What is an NPU?\"     ask the model in DIR");
-    fputs("\nChat formats:", stdout);
-    for (const char *const *name = phlox_chat_formats(); *name; name++) printf(" %s", *name);
-    putchar('\n');
+    puts("\nExit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted");
 }
 
 static int run(int argc, char **argv)

@@ -2,7 +2,6 @@
 
 #include <inttypes.h>
 #include <jansson.h>
-#include <stdlib.h>
 
 static void print_ids(const int32_t *ids, size_t count)
 {
@@ -14,8 +13,10 @@ static void print_text(const phlox_model *model, const phlox_model_info *info, i
 {
     char a[16], b[16];
     printf("model           %s (%s)\n", info->path[0] ? info->path : "built-in", info->form);
-    printf("architecture    %s, %.2f billion parameters, stored as %s\n", info->architecture,
-           (double)info->parameters * 1e-9, info->stored);
+    const bool is_small = info->parameters < 1000000000;
+    printf("architecture    %s, %.2f %s parameters, stored as %s\n", info->architecture,
+           (double)info->parameters * (is_small ? 1e-6 : 1e-9), is_small ? "million" : "billion",
+           info->stored);
     printf("layers          %d, hidden %d, intermediate %d\n", info->num_hidden_layers,
            info->hidden_size, info->intermediate_size);
     printf("attention       %d heads, %d for keys and values, head size %d, %d of it rotated\n",
@@ -43,8 +44,10 @@ static int print_json(const phlox_model *model, const phlox_model_info *info, in
     json_t *const eos = json_array();
     for (size_t i = 0; i < info->eos_count; i++)
         json_array_append_new(eos, json_integer(info->eos_ids[i]));
+    json_t *const path = json_string(info->path); /* NULL when the name is not UTF-8 */
     json_t *const json = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "form", info->form, "path", info->path,
+        "{s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "form", info->form, "path",
+        path ? path : json_null(),
         "architecture", info->architecture, "stored", info->stored, "weights", info->weights,
         "chat_format", info->chat_format, "device", info->device, "device_reason",
         info->device_reason, "kernels", info->kernels);
@@ -105,8 +108,8 @@ static int run(int argc, char **argv)
         return cli_fail(&error);
     phlox_model_info info;
     phlox_model_get_info(model, &info);
-    const long context = context_text ? strtol(context_text, NULL, 10) : info.context_size;
-    if (context < 1 || context > info.context_size)
+    size_t context = (size_t)info.context_size;
+    if (context_text && !cli_number(context_text, 1, (size_t)info.context_size, &context))
         code = cli_usage("info", "--at %s: 1 to %d is meant", context_text, info.context_size);
     else if (as_json) code = print_json(model, &info, (int32_t)context);
     else print_text(model, &info, (int32_t)context), code = EXIT_OK;

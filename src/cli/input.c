@@ -15,6 +15,7 @@ static phlox_status fail(phlox_error *error, phlox_status code, const char *what
 phlox_status cli_open_model(const char *path, phlox_model_options *options, phlox_model **out,
                             phlox_error *error)
 {
+    if (path && !*path) return fail(error, PHLOX_ERROR_ARGUMENT, "MODEL", "the path is empty");
     const bool built_in = !path || (strcmp(path, "built-in") == 0 && !cli_exists(path));
     cli_progress_bar bar = {0};
     options->progress = cli_progress;
@@ -65,19 +66,21 @@ static phlox_status parse_ids(phlox_text text, int32_t **ids, size_t *count, phl
     if (!found) return fail(error, PHLOX_ERROR_MEMORY, "ids", "no memory");
     size_t n = 0, i = 0;
     while (i < text.size) {
-        size_t digits = 0;
+        const size_t begin = i;
         int64_t value = 0;
-        while (i < text.size && text.data[i] >= '0' && text.data[i] <= '9' && digits++ < 10)
+        while (i < text.size && text.data[i] >= '0' && text.data[i] <= '9' && value <= INT32_MAX)
             value = value * 10 + (text.data[i++] - '0');
-        const bool ends = i == text.size || strchr(", \t\r\n[]", text.data[i]);
+        const bool ends =
+            i == text.size || (text.data[i] && strchr(", \t\r\n[]", text.data[i]) != NULL);
         if (!ends || value > INT32_MAX) {
             char place[64];
-            snprintf(place, sizeof place, "ids: byte %zu", i);
+            snprintf(place, sizeof place, "ids: byte %zu", value > INT32_MAX ? begin : i);
             free(found);
             return fail(error, PHLOX_ERROR_ARGUMENT, place,
-                        "numbers separated by commas or blanks are meant");
+                        value > INT32_MAX ? "a number this large is not a token id"
+                                          : "numbers separated by commas or blanks are meant");
         }
-        if (digits) found[n++] = (int32_t)value;
+        if (i > begin) found[n++] = (int32_t)value;
         i++;
     }
     if (!n) {

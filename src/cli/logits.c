@@ -24,27 +24,50 @@ static size_t npy_header(size_t rows, size_t columns, char *out, size_t size)
     return end;
 }
 
-/* Writes under a temporary name first, so that the file is whole or not there. */
-static int write_npy(const char *path, const float *data, size_t rows, size_t columns)
+static bool write_to(FILE *file, const float *data, size_t rows, size_t columns)
 {
     char header[192];
     const size_t header_size = npy_header(rows, columns, header, sizeof header);
-    const size_t length = strlen(path) + 16, count = (rows ? rows : 1) * columns;
+    const size_t count = (rows ? rows : 1) * columns;
+    return fwrite(header, 1, header_size, file) == header_size &&
+           fwrite(data, sizeof *data, count, file) == count && fflush(file) == 0;
+}
+
+static bool write_file(const char *path, const float *data, size_t rows, size_t columns)
+{
+    FILE *const file = fopen(path, "wb");
+    if (!file) return false;
+    const bool good = write_to(file, data, rows, columns);
+    const int code = errno;
+    if (fclose(file) != 0) return false;
+    errno = code;
+    return good;
+}
+
+/* "-" is standard output. A file is written under a temporary name first, so that it is whole or
+ * not there. */
+static int write_npy(const char *path, const float *data, size_t rows, size_t columns)
+{
+    const bool is_stdout = strcmp(path, "-") == 0;
+    const size_t length = strlen(path) + 16;
     char *const temporary = malloc(length);
-    if (!temporary) return EXIT_FAILED;
-    snprintf(temporary, length, "%s.partial", path);
-    FILE *const file = fopen(temporary, "wb");
-    bool good = file != NULL;
-    if (file) {
-        good = fwrite(header, 1, header_size, file) == header_size &&
-               fwrite(data, sizeof *data, count, file) == count;
-        good = fclose(file) == 0 && good;
-        good = good && rename(temporary, path) == 0;
+    bool good = temporary != NULL;
+    if (good && is_stdout) {
+        good = write_to(stdout, data, rows, columns);
+    } else if (good && cli_is_special(path)) {
+        good = write_file(path, data, rows, columns);
+    } else if (good) {
+        snprintf(temporary, length, "%s.partial", path);
+        good = write_file(temporary, data, rows, columns) && rename(temporary, path) == 0;
+        if (!good) {
+            const int code = errno;
+            remove(temporary);
+            errno = code;
+        }
     }
-    if (!good) {
-        fprintf(stderr, "phlox: %s: cannot write: %s\n", path, strerror(errno));
-        remove(temporary);
-    }
+    if (!good)
+        fprintf(stderr, "phlox: %s: cannot write: %s\n", is_stdout ? "standard output" : path,
+                strerror(errno));
     free(temporary);
     return good ? EXIT_OK : EXIT_FAILED;
 }
@@ -78,7 +101,7 @@ static int run(int argc, char **argv)
          .value = &prefill_text},
         {.option = {"all", NULL, "logits of every position, not only the last"},
          .is_given = &want_all},
-        {.option = {"output", "OUT.npy", "where to write them"}, .letter = 'o', .value = &output},
+        {.option = {"output", "OUT.npy", "where to write them; -: standard output"}, .letter = 'o', .value = &output},
         {.option = {NULL, NULL, NULL}},
     };
     cli_args args;
@@ -94,8 +117,8 @@ static int run(int argc, char **argv)
     size_t count = 0, prefill = 0, vocab = 0;
     phlox_status status = cli_read_ids(ids_text, &ids, &count, &error);
     if (status == PHLOX_OK) {
-        prefill = prefill_text ? (size_t)strtoull(prefill_text, NULL, 10) : count;
-        if (prefill < 1 || prefill > count) {
+        prefill = count;
+        if (prefill_text && !cli_number(prefill_text, 1, count, &prefill)) {
             free(ids);
             return cli_usage("logits", "--prefill %s: 1 to %zu is meant", prefill_text, count);
         }

@@ -21,6 +21,12 @@ bool cli_exists(const char *path)
     return stat(path, &info) == 0;
 }
 
+bool cli_is_special(const char *path)
+{
+    struct stat info;
+    return lstat(path, &info) == 0 && !S_ISREG(info.st_mode);
+}
+
 double cli_seconds(void)
 {
     struct timespec now;

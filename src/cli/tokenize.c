@@ -33,14 +33,11 @@ static int run_tokenize(int argc, char **argv)
     const bool reads = strcmp(given, "-") == 0;
     phlox_model *model = NULL;
     phlox_error error;
-    phlox_text text = phlox_text_of(given);
+    phlox_text text = phlox_text_of(reads ? NULL : given);
     int32_t *ids = NULL;
     size_t count;
     phlox_status status = open_described(&args, &model, &error);
-    if (status == PHLOX_OK && reads) {
-        status = cli_read("-", &text, &error);
-        if (status != PHLOX_OK) text = (phlox_text){NULL, 0};
-    }
+    if (status == PHLOX_OK && reads) status = cli_read("-", &text, &error);
     if (status == PHLOX_OK)
         status = cli_tokenize_text(model, text,
                                    (raw ? PHLOX_TOKENIZE_CONTROL : 0u) |
@@ -51,6 +48,22 @@ static int run_tokenize(int argc, char **argv)
     if (reads) free((void *)(uintptr_t)text.data);
     phlox_model_close(&model);
     return status == PHLOX_OK ? EXIT_OK : cli_fail(&error);
+}
+
+/* Ids between the tokenizer's and the model's vocabulary have no text; those behind are wrong. */
+static phlox_status check_ids(const phlox_model *model, const int32_t *ids, size_t count,
+                              phlox_error *error)
+{
+    phlox_model_info info;
+    phlox_model_get_info(model, &info);
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] < info.vocab_size) continue;
+        *error = (phlox_error){.code = PHLOX_ERROR_ARGUMENT};
+        snprintf(error->message, sizeof error->message,
+                 "id %d at place %zu is not in the vocabulary of %d", ids[i], i, info.vocab_size);
+        return error->code;
+    }
+    return PHLOX_OK;
 }
 
 static int run_detokenize(int argc, char **argv)
@@ -71,6 +84,7 @@ static int run_detokenize(int argc, char **argv)
     phlox_status status = open_described(&args, &model, &error);
     if (status == PHLOX_OK)
         status = cli_read_ids(args.count > 1 ? args.positionals[1] : "@-", &ids, &count, &error);
+    if (status == PHLOX_OK) status = check_ids(model, ids, count, &error);
     if (status == PHLOX_OK)
         status = phlox_detokenize(model, ids, count, raw, NULL, 0, &size, &error);
     if (status == PHLOX_OK && (text = malloc(size + 1)))

@@ -29,6 +29,8 @@ static phlox_status collect(const px_checkpoint *checkpoint, px_plan *plan, phlo
     const size_t most = (size_t)desc->num_hidden_layers * PX_COUNT(layered) + 2;
     plan->items = px_calloc(most, sizeof *plan->items);
     if (!plan->items) return px_fail_memory(error, most * sizeof *plan->items);
+    plan->norm_bytes =
+        (2 * (size_t)desc->num_hidden_layers + 1) * (size_t)desc->hidden_size * sizeof(float);
     plan->items[plan->count++].tensor = px_checkpoint_tensor(checkpoint, PX_EMBEDDING, 0);
     for (int32_t layer = 0; layer < desc->num_hidden_layers; layer++)
         for (size_t i = 0; i < PX_COUNT(layered); i++)
@@ -199,7 +201,7 @@ phlox_status px_plan_make(const px_checkpoint *checkpoint, const phlox_model_opt
 
 uint64_t px_plan_bytes(const px_plan *plan)
 {
-    uint64_t sum = 0;
+    uint64_t sum = plan->norm_bytes;
     for (size_t i = 0; i < plan->count; i++)
         sum += plan->items[i].data_bytes + plan->items[i].scale_bytes + plan->items[i].zero_bytes;
     return sum;

@@ -19,6 +19,7 @@ typedef struct px_plan {
     px_plan_item *items; /* in the order of the graph: embedding, layers, lm_head unless tied */
     size_t count;
     bool converts;       /* some item is not as stored */
+    size_t norm_bytes;   /* of all norms, which run as f32 */
     char variant[192];   /* names the outcome, for the cache and for messages */
     char summary[96];
 } px_plan;
@@ -27,7 +28,7 @@ typedef struct px_plan {
  * NULL: they are not read and the choice is only good for sizes. */
 phlox_status px_plan_make(const px_checkpoint *checkpoint, const phlox_model_options *options,
                           px_pool *pool, px_plan *out, phlox_error *error);
-/* Bytes of all matrices as run. */
+/* Bytes of all matrices and norms as run. */
 uint64_t px_plan_bytes(const px_plan *plan);
 void px_plan_free(px_plan *plan);
 

@@ -262,7 +262,6 @@ static phlox_status load_norms(const px_checkpoint *checkpoint, px_weights *out,
         out->layers[i].post_norm = norm + hidden;
     }
     out->final_norm = norm;
-    out->bytes += count * sizeof *out->norms;
     return load_norm(checkpoint, PX_FINAL_NORM, 0, norm, error);
 }
 
@@ -320,7 +319,7 @@ static phlox_status load_planned(const px_checkpoint *checkpoint, const px_plan 
      * shows in the logits. */
     if (checkpoint->stored_bytes <= checked_bytes) PX_TRY(px_weights_check(checkpoint, error));
     bind(plan, sink, out);
-    out->bytes += px_plan_bytes(plan);
+    out->bytes = px_plan_bytes(plan);
     if (checkpoint->desc.tied_embeddings) out->lm_head = out->embedding;
     snprintf(out->summary, sizeof out->summary, "%s", plan->summary);
     return PHLOX_OK;
