@@ -1,0 +1,135 @@
+/*
+ * The kernels: one table of function pointers, filled with the C reference (reference.c) and then
+ * overridden by what the CPU has (x86/, later arm/). Everything above calls through the table.
+ *
+ * Numeric contract. A row's result for one token does not depend on how many tokens or rows the
+ * call has, on the row range or on the number of threads: y[t][r] is one fixed sum over the
+ * columns. Different instruction sets may order that sum differently.
+ */
+#ifndef PX_KERNELS_KERNELS_H
+#define PX_KERNELS_KERNELS_H
+
+#include <phlox/tools.h>
+
+/* How the values of a packed matrix are held. Rows are output channels. */
+typedef enum px_weight_type {
+    PX_WEIGHT_F32,
+    PX_WEIGHT_F16,
+    PX_WEIGHT_BF16,
+    PX_WEIGHT_I8, /* w = (q - zero) * scale, q unsigned 8 bit */
+    PX_WEIGHT_I4, /* w = (q - zero) * scale, q unsigned 4 bit */
+    PX_WEIGHT_TYPES
+} px_weight_type;
+
+enum { PX_COLUMN_BLOCK = 32 }; /* integer rows and quantized activations are padded to it */
+
+/*
+ * A matrix [rows, columns] as the kernels read it.
+ *
+ * f32, f16, bf16: `data` is row-major without padding, exactly as in a checkpoint (so that it can be
+ * mapped in place; any alignment of at least the element size).
+ *
+ * i8, i4: the columns are cut into groups of group_size (the last may be shorter; group_size ==
+ * columns means one group a row), each with its scale and zero point: w = (q - zero) * scale.
+ * Symmetric weights have the constant zero point 128 (i8) or 8 (i4) and zeros == NULL. Scales may
+ * be negative.
+ *   scales: float [rows, groups]
+ *   zeros:  uint8_t [rows, groups] or NULL
+ *   data:   one row after the other, row_bytes apart. i8: columns bytes, padded to PX_COLUMN_BLOCK
+ *           with the zero point. i4: blocks of 32 columns in 16 bytes: the low nibble of byte j is
+ *           column j of the block, the high nibble column j + 16; padded likewise.
+ *           When group_size is not a multiple of 32 a block may hold several groups.
+ */
+typedef struct px_weight {
+    px_weight_type type;
+    int64_t rows, columns;
+    int64_t group_size; /* columns; 1 to columns */
+    int64_t row_bytes;
+    const void *data;
+    const float *scales;
+    const uint8_t *zeros;
+} px_weight;
+
+/* Groups of a row, bytes of a row of packed data. */
+int64_t px_weight_groups(const px_weight *weight);
+int64_t px_weight_row_bytes(px_weight_type type, int64_t columns);
+
+/*
+ * The activations of n tokens, for px_kernels.matmul.
+ *   f32: float [n, columns], rows f32_stride floats apart.
+ *   q8 (NULL when the engine computes with float32 activations, or for float weights): int8_t
+ *   [n, padded], padded = columns rounded up to PX_COLUMN_BLOCK, with, for each block of 32 columns,
+ *   a scale and the sum of its 32 integers: x = q8 * scale. Made by px_kernels.quantize.
+ */
+typedef struct px_activation {
+    int64_t tokens, columns, f32_stride;
+    const float *f32;
+    const int8_t *q8;      /* [tokens, padded] */
+    const float *q8_scale; /* [tokens, padded / 32] */
+    const int32_t *q8_sum; /* [tokens, padded / 32] */
+} px_activation;
+
+typedef enum px_cache_type { PX_CACHE_F32, PX_CACHE_F16, PX_CACHE_TYPES } px_cache_type;
+
+typedef struct px_kernels {
+    const char *name; /* "reference", "avx2", ... */
+
+    /* y[t * y_stride + r] = sum over columns of x[t] * w[r], for rows row_begin <= r < row_end and
+     * all tokens. Integer weights use x->q8 when it is not NULL, else x->f32. */
+    void (*matmul[PX_WEIGHT_TYPES])(const px_weight *w, int64_t row_begin, int64_t row_end,
+                                    const px_activation *x, float *y, int64_t y_stride);
+
+    /* Row `row` of a matrix as float32 [columns] (embedding lookup). */
+    void (*dequantize[PX_WEIGHT_TYPES])(const px_weight *w, int64_t row, float *out);
+
+    /* One token's activations to q8 with per-block scale = max|x| / 127: q = round half to even
+     * (x / scale). Columns behind `columns` are zero. A block whose scale would be below the normal
+     * floats (all zero, or as good as) gets scale 0; one with a NaN or an infinity gets scale NaN,
+     * so that the products show it. Integers and scales are the same on every instruction set.
+     * x: [columns]; q: [padded]; scale, sum: [padded / 32]. */
+    void (*quantize)(const float *x, int64_t columns, int8_t *q, float *scale, int32_t *sum);
+
+    /* out = x / sqrt(mean(x^2) + epsilon) * gain; all float32 [n]; out may be x. */
+    void (*rms_norm)(const float *x, const float *gain, int64_t n, float epsilon, float *out);
+
+    /* out[i] = silu(gate[i]) * up[i], silu(x) = x / (1 + exp(-x)); out may be gate. */
+    void (*swiglu)(const float *gate, const float *up, int64_t n, float *out);
+
+    /* x[i] += y[i] */
+    void (*add)(float *x, const float *y, int64_t n);
+
+    /* Rotary embedding, in place, of one head: the first rotary_dim values in two halves,
+     * x' = x * cos - partner * sin. cos, sin: float32 [rotary_dim / 2]. */
+    void (*rope)(float *x, const float *cosine, const float *sine, int64_t rotary_dim);
+
+    /* Stores head_dim floats in a cache row of the given type. */
+    void (*cache_store[PX_CACHE_TYPES])(const float *x, void *row, int64_t head_dim);
+
+    /* scores[j] = scale * dot(q, key j), j < keys; key: rows of head_dim values, contiguous. */
+    void (*attention_scores[PX_CACHE_TYPES])(const float *q, const void *key, int64_t keys,
+                                             int64_t head_dim, float scale, float *scores);
+
+    /* out += sum over j of weights[j] * value j; value: rows of head_dim values, contiguous. */
+    void (*attention_mix[PX_CACHE_TYPES])(const float *weights, const void *value, int64_t keys,
+                                          int64_t head_dim, float *out);
+
+    /* x = softmax(x) in place over n values; returns nothing special for n == 1. */
+    void (*softmax)(float *x, int64_t n);
+} px_kernels;
+
+/* The table for a set of PHLOX_CPU_* features (those not hidden by a mask). */
+void px_kernels_init(px_kernels *kernels, uint64_t features);
+
+/* Features of this CPU that the operating system enables. */
+uint64_t px_cpu_features(void);
+
+/* What the instruction-set files offer: each overrides entries of the table. */
+void px_kernels_reference(px_kernels *kernels);
+/* The reference's matmul for every weight type: the fast ones send it what they leave out. */
+void px_reference_matmul(const px_weight *w, int64_t row_begin, int64_t row_end,
+                         const px_activation *x, float *y, int64_t y_stride);
+#if defined(__x86_64__)
+void px_kernels_avx2(px_kernels *kernels);
+#endif
+
+#endif

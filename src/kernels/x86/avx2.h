@@ -1,0 +1,70 @@
+/* What the AVX2 files share. All of them are compiled with -mavx2 -mfma -mf16c and nothing in them
+ * runs before px_kernels_init has seen PHLOX_CPU_AVX2. */
+#ifndef PX_KERNELS_X86_AVX2_H
+#define PX_KERNELS_X86_AVX2_H
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+/* Tiles are functions of constant sizes: inlined, with their loops over rows and tokens unrolled. */
+#define PX_INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define PX_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define PX_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* The matrix products, one for each kind of activation. */
+void px_avx2_matmul_f32(const px_weight *w, int64_t row_begin, int64_t row_end,
+                        const px_activation *x, float *y, int64_t y_stride);
+void px_avx2_matmul_i4(const px_weight *w, int64_t row_begin, int64_t row_end,
+                       const px_activation *x, float *y, int64_t y_stride);
+void px_avx2_matmul_i8(const px_weight *w, int64_t row_begin, int64_t row_end,
+                       const px_activation *x, float *y, int64_t y_stride);
+
+/* Overrides of the other entries. */
+void px_avx2_vector(px_kernels *kernels);
+void px_avx2_attention(px_kernels *kernels);
+
+PX_INLINE float px_avx2_sum(__m256 v)
+{
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+/* Up to eight floats, zeros behind them. Tails are copied, not loaded through a mask: a masked load
+ * at the end of a page is slow, and emulators read behind it. */
+PX_INLINE __m256 px_avx2_load(const float *x, int64_t count)
+{
+    if (count >= 8) return _mm256_loadu_ps(x);
+    float copy[8] = {0};
+    if (count > 0) memcpy(copy, x, (size_t)count * sizeof *x);
+    return _mm256_loadu_ps(copy);
+}
+
+PX_INLINE void px_avx2_store(float *x, int64_t count, __m256 value)
+{
+    if (count >= 8) {
+        _mm256_storeu_ps(x, value);
+        return;
+    }
+    float copy[8];
+    _mm256_storeu_ps(copy, value);
+    memcpy(x, copy, (size_t)count * sizeof *x);
+}
+
+PX_INLINE __m256 px_avx2_halves(float low, float high)
+{
+    return _mm256_blend_ps(_mm256_set1_ps(low), _mm256_set1_ps(high), 0xf0);
+}
+
+/* The groups of the fast paths: whole blocks of 32 columns, or one group for the whole row. */
+PX_INLINE bool px_avx2_groups_fit(const px_weight *w)
+{
+    return w->group_size >= w->columns || w->group_size % PX_COLUMN_BLOCK == 0;
+}
+
+#endif

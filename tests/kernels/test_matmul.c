@@ -1,0 +1,547 @@
+/* Matrix products and dequantization: every weight type, both kinds of activations. */
+#include "kernels/check.h"
+
+#include "base/half.h"
+
+/* ---- a random matrix ----------------------------------------------------------------------- */
+
+typedef enum matrix_data {
+    MATRIX_RANDOM,
+    MATRIX_LARGEST,   /* every integer the largest */
+    MATRIX_SMALLEST,  /* every integer 0 */
+    MATRIX_EXTREMES,  /* integers 0 and the largest in turn */
+    MATRIX_KINDS
+} matrix_data;
+
+typedef struct matrix {
+    px_weight w;
+    check_memory data, scales, zeros;
+    double *values; /* [rows, columns], by definition; NULL in the bench */
+} matrix;
+
+static void *allocate(size_t count, size_t size)
+{
+    void *memory = px_calloc(count, size);
+    assert_non_null(memory);
+    return memory;
+}
+
+static const char *const type_names[PX_WEIGHT_TYPES] = {"f32", "f16", "bf16", "i8", "i4"};
+
+static bool is_integer(px_weight_type type)
+{
+    return type == PX_WEIGHT_I8 || type == PX_WEIGHT_I4;
+}
+
+/* Stores integer q of column c in a packed row. */
+static void store_integer(px_weight_type type, unsigned char *row, int64_t c, int q)
+{
+    if (type == PX_WEIGHT_I8) {
+        row[c] = (unsigned char)q;
+        return;
+    }
+    unsigned char *byte = row + c / 32 * 16 + c % 16;
+    if (c % 32 < 16)
+        *byte = (unsigned char)((*byte & 0xf0) | q);
+    else
+        *byte = (unsigned char)((*byte & 0x0f) | q << 4);
+}
+
+static void make_integers(matrix *m, matrix_data kind, bool zeros, uint64_t *state)
+{
+    const px_weight *w = &m->w;
+    const int64_t groups = px_weight_groups(w), padded = (w->columns + 31) / 32 * 32;
+    const int largest = w->type == PX_WEIGHT_I8 ? 255 : 15;
+    const size_t count = (size_t)(w->rows * groups), size = (size_t)(w->rows * w->row_bytes);
+    float *scales = allocate(count, sizeof *scales);
+    uint8_t *zero = allocate(count, 1);
+    unsigned char *data = allocate(size, 1);
+    for (size_t i = 0; i < count; i++) {
+        scales[i] = check_random_normal(state) * 0.02f;
+        zero[i] = (uint8_t)(zeros ? check_random(state) % (uint32_t)(largest + 1)
+                                  : (uint32_t)(largest + 1) / 2);
+        if (kind == MATRIX_LARGEST) zero[i] = zeros ? 0 : zero[i];
+        if (kind == MATRIX_SMALLEST) zero[i] = zeros ? (uint8_t)largest : zero[i];
+    }
+    for (int64_t r = 0; r < w->rows; r++) {
+        unsigned char *row = data + r * w->row_bytes;
+        for (int64_t c = 0; c < padded; c++) {
+            const int64_t group = r * groups + PX_MIN(c / w->group_size, groups - 1);
+            int q = (int)(check_random(state) % (uint32_t)(largest + 1));
+            if (kind == MATRIX_LARGEST) q = largest;
+            if (kind == MATRIX_SMALLEST) q = 0;
+            if (kind == MATRIX_EXTREMES) q = (c + r) % 2 ? largest : 0;
+            if (c >= w->columns) q = zero[group];
+            store_integer(w->type, row, c, q);
+            if (c < w->columns && m->values != NULL)
+                m->values[r * w->columns + c] = (double)(q - zero[group]) * (double)scales[group];
+        }
+    }
+    m->data = check_input(data, size, 0);
+    m->scales = check_input(scales, count * sizeof *scales, 0);
+    m->w.scales = m->scales.data;
+    if (zeros) {
+        m->zeros = check_input(zero, count, 0);
+        m->w.zeros = m->zeros.data;
+    }
+    free(scales);
+    free(zero);
+    free(data);
+}
+
+static void make_floats(matrix *m, matrix_data kind, size_t shift, uint64_t *state)
+{
+    const px_weight *w = &m->w;
+    const size_t count = (size_t)(w->rows * w->columns), size = (size_t)(w->rows * w->row_bytes);
+    unsigned char *data = allocate(size, 1);
+    for (size_t i = 0; i < count; i++) {
+        const float value = kind == MATRIX_RANDOM     ? check_random_normal(state)
+                            : kind == MATRIX_LARGEST  ? 200.0f
+                            : kind == MATRIX_SMALLEST ? check_random_normal(state) * 0x1p-20f
+                            : i % 2                   ? -1.5f
+                                                      : 1.5f;
+        if (w->type == PX_WEIGHT_F32) {
+            memcpy(data + 4 * i, &value, 4);
+            if (m->values != NULL) m->values[i] = value;
+        } else {
+            const bool bf16 = w->type == PX_WEIGHT_BF16;
+            const uint16_t half = bf16 ? px_f32_to_bf16(value) : px_f32_to_f16(value);
+            memcpy(data + 2 * i, &half, 2);
+            if (m->values != NULL) m->values[i] = bf16 ? px_bf16_to_f32(half) : px_f16_to_f32(half);
+        }
+    }
+    m->data = check_input(data, size, shift);
+    free(data);
+}
+
+static matrix make_matrix(px_weight_type type, int64_t rows, int64_t columns, int64_t group_size,
+                          matrix_data kind, bool zeros, size_t shift, uint64_t *state)
+{
+    matrix m = {.w = {.type = type,
+                      .rows = rows,
+                      .columns = columns,
+                      .group_size = group_size,
+                      .row_bytes = px_weight_row_bytes(type, columns)}};
+    if (!options.bench) m.values = allocate((size_t)(rows * columns), sizeof *m.values);
+    if (is_integer(type))
+        make_integers(&m, kind, zeros, state);
+    else
+        make_floats(&m, kind, shift, state);
+    m.w.data = m.data.data;
+    return m;
+}
+
+static void free_matrix(matrix *m)
+{
+    check_memory_free(&m->data);
+    if (m->scales.map != NULL) check_memory_free(&m->scales);
+    if (m->zeros.map != NULL) check_memory_free(&m->zeros);
+    free(m->values);
+}
+
+/* ---- activations --------------------------------------------------------------------------- */
+
+typedef struct tokens {
+    px_activation x;
+    check_memory f32, q8, scale, sum;
+    double *values; /* [tokens, columns] what the product is to use */
+} tokens;
+
+static tokens make_tokens(int64_t count, int64_t columns, bool q8, check_data kind, uint64_t *state)
+{
+    const int64_t gap = options.bench ? 0 : 3, stride = columns + gap;
+    const int64_t blocks = (columns + 31) / 32;
+    tokens a = {.x = {.tokens = count, .columns = columns, .f32_stride = stride}};
+    a.values = allocate((size_t)(count * columns), sizeof *a.values);
+    float *f32 = allocate((size_t)(count * stride), sizeof *f32);
+    int8_t *q = allocate((size_t)(count * blocks), 32);
+    float *scale = allocate((size_t)(count * blocks), sizeof *scale);
+    int32_t *sum = allocate((size_t)(count * blocks), sizeof *sum);
+    check_fill(kind, state, (size_t)(count * stride), f32);
+    px_kernels reference;
+    px_kernels_init(&reference, 0);
+    for (int64_t t = 0; t < count; t++) {
+        reference.quantize(f32 + t * stride, columns, q + t * blocks * 32, scale + t * blocks,
+                           sum + t * blocks);
+        for (int64_t c = 0; c < columns; c++)
+            a.values[t * columns + c] = q8 ? (double)q[t * blocks * 32 + c] *
+                                                 (double)scale[t * blocks + c / 32]
+                                           : (double)f32[t * stride + c];
+    }
+    /* the last row ends where its columns end */
+    a.f32 = check_input(f32, (size_t)(count * stride - gap) * sizeof *f32, 0);
+    a.q8 = check_input(q, (size_t)(count * blocks) * 32, 0);
+    a.scale = check_input(scale, (size_t)(count * blocks) * sizeof *scale, 0);
+    a.sum = check_input(sum, (size_t)(count * blocks) * sizeof *sum, 0);
+    a.x.f32 = a.f32.data;
+    if (q8) {
+        a.x.q8 = a.q8.data;
+        a.x.q8_scale = a.scale.data;
+        a.x.q8_sum = a.sum.data;
+    }
+    free(f32);
+    free(q);
+    free(scale);
+    free(sum);
+    return a;
+}
+
+static void free_tokens(tokens *a)
+{
+    check_memory_free(&a->f32);
+    check_memory_free(&a->q8);
+    check_memory_free(&a->scale);
+    check_memory_free(&a->sum);
+    free(a->values);
+}
+
+/* One token of several, as an activation of its own. */
+static px_activation one_token(const px_activation *x, int64_t t)
+{
+    const int64_t blocks = (x->columns + 31) / 32;
+    px_activation one = *x;
+    one.tokens = 1;
+    one.f32 += t * x->f32_stride;
+    if (x->q8 != NULL) {
+        one.q8 += t * blocks * 32;
+        one.q8_scale += t * blocks;
+        one.q8_sum += t * blocks;
+    }
+    return one;
+}
+
+/* ---- the product --------------------------------------------------------------------------- */
+
+typedef struct product {
+    const px_weight *w;
+    const px_activation *x;
+    int64_t row_begin, row_end, y_stride;
+} product;
+
+static void call_matmul(const px_kernels *k, const check_case *c, void *out, int part, int parts)
+{
+    const product *p = c->arguments;
+    const int64_t rows = p->row_end - p->row_begin;
+    const int64_t begin = p->row_begin + rows * part / parts;
+    const int64_t end = p->row_begin + rows * (part + 1) / parts;
+    k->matmul[p->w->type](p->w, begin, end, p->x, out, p->y_stride);
+}
+
+/* A call for all tokens gives the bits of one call for each. */
+static void check_batch(const product *p, size_t out_count)
+{
+    float *together = allocate(out_count, sizeof *together);
+    float *alone = allocate(out_count, sizeof *alone);
+    for (size_t level = 0; level < PX_COUNT(check_levels); level++) {
+        px_kernels k;
+        if (!check_table(level, &k)) continue;
+        k.matmul[p->w->type](p->w, p->row_begin, p->row_end, p->x, together, p->y_stride);
+        for (int64_t t = 0; t < p->x->tokens; t++) {
+            const px_activation one = one_token(p->x, t);
+            k.matmul[p->w->type](p->w, p->row_begin, p->row_end, &one, alone + t * p->y_stride,
+                                 p->y_stride);
+        }
+        assert_memory_equal(together, alone, out_count * sizeof *together);
+    }
+    free(together);
+    free(alone);
+}
+
+static void run_product(const char *name, const matrix *m, const tokens *a, int64_t row_begin,
+                        int64_t row_end)
+{
+    const int64_t rows = m->w.rows, columns = m->w.columns, stride = rows + 2;
+    const product p = {&m->w, &a->x, row_begin, row_end, stride};
+    const size_t count = (size_t)((a->x.tokens - 1) * stride + row_end);
+    check_case c = {.call = call_matmul, .arguments = &p, .out_count = count, .max_parts = 2};
+    snprintf(c.name, sizeof c.name, "%s", name);
+    c.macs = (double)a->x.tokens * (double)(row_end - row_begin) * (double)columns;
+    c.bytes = (double)rows * (double)m->w.row_bytes;
+    if (is_integer(m->w.type))
+        c.bytes += (double)(rows * px_weight_groups(&m->w) * (m->w.zeros != NULL ? 5 : 4));
+    if (options.bench) {
+        check_run(&c);
+        return;
+    }
+    double *expected = allocate(count, sizeof *expected);
+    double *tolerance = allocate(count, sizeof *tolerance);
+    for (size_t i = 0; i < count; i++) {
+        const int64_t t = (int64_t)i / stride, r = (int64_t)i % stride;
+        expected[i] = NAN;
+        if (r < row_begin || r >= row_end) continue;
+        double sum = 0, size = 0;
+        for (int64_t k = 0; k < columns; k++) {
+            const double term = m->values[r * columns + k] * a->values[t * columns + k];
+            sum += term;
+            size += fabs(term);
+        }
+        expected[i] = sum;
+        /* float32 sums of eight lanes: what they lose grows with the columns */
+        tolerance[i] = size * (1e-6 + (double)columns * 4e-9) + (double)columns * (double)FLT_MIN;
+    }
+    c.expected = expected;
+    c.tolerance = tolerance;
+    check_run(&c);
+    check_batch(&p, count);
+    free(expected);
+    free(tolerance);
+}
+
+/* One shape; everything else comes from the seed. */
+static void run_shape(px_weight_type type, bool q8, bool zeros, int64_t rows, int64_t columns,
+                      int64_t group_size, int64_t token_count, uint64_t seed)
+{
+    uint64_t state = seed * 77 + 5;
+    const matrix_data kind = (matrix_data)(check_random(&state) % MATRIX_KINDS);
+    const check_data x_kind = (check_data)(check_random(&state) % DATA_KINDS);
+    const size_t shift = type == PX_WEIGHT_F32 && check_random(&state) % 2 ? 2 : 0;
+    matrix m = make_matrix(type, rows, columns, group_size, kind, zeros, shift, &state);
+    tokens a = make_tokens(token_count, columns, q8, x_kind, &state);
+    char name[96];
+    snprintf(name, sizeof name, "%s%s%s %" PRId64 "x%" PRId64 " g%" PRId64 " n%" PRId64,
+             type_names[type], q8 ? " q8" : "", zeros ? " zeros" : "", rows, columns, group_size,
+             token_count);
+    const int64_t begin = rows > 4 ? check_random(&state) % 4 : 0;
+    const int64_t end = rows > 6 ? rows - check_random(&state) % 3 : rows;
+    run_product(name, &m, &a, begin, end);
+    free_tokens(&a);
+    free_matrix(&m);
+}
+
+static const int64_t row_counts[] = {1, 2, 3, 4, 5, 7, 9, 12, 70};
+static const int64_t token_counts[] = {1, 2, 4, 5, 9};
+static const int64_t column_counts[] = {1,   5,   16,  31,  32,  33,  63,   64,   65,
+                                        95,  96,  100, 127, 128, 160, 200,  257,  320,
+                                        384, 512, 700, 1000, 2048, 2100, 4160, 8500};
+
+static void test_floats(void **unused)
+{
+    (void)unused;
+    if (options.bench) return;
+    uint64_t seed = 1;
+    for (int type = PX_WEIGHT_F32; type <= PX_WEIGHT_BF16; type++)
+        for (size_t i = 0; i < PX_COUNT(column_counts); i += options.quick ? 4 : 1)
+            for (int again = 0; again < 3; again++, seed++)
+                run_shape((px_weight_type)type, false, false,
+                          row_counts[seed % PX_COUNT(row_counts)], column_counts[i],
+                          column_counts[i], token_counts[seed % PX_COUNT(token_counts)], seed);
+}
+
+static void run_integers(bool q8)
+{
+    static const int64_t group_sizes[] = {-1, 7, 16, 20, 32, 48, 64, 96, 100, 128, 256, 1024};
+    uint64_t seed = q8 ? 1000 : 5000;
+    for (int type = PX_WEIGHT_I8; type <= PX_WEIGHT_I4; type++)
+        for (int zeros = 0; zeros < 2; zeros++)
+            for (size_t i = 0; i < PX_COUNT(column_counts); i += options.quick ? 4 : 1)
+                for (size_t g = 0; g < PX_COUNT(group_sizes); g++, seed++) {
+                    const int64_t columns = column_counts[i];
+                    const int64_t size = group_sizes[g] == -1 ? columns : group_sizes[g];
+                    const bool large = columns > 1000;
+                    if (size > columns) continue;
+                    run_shape((px_weight_type)type, q8, zeros != 0,
+                              row_counts[seed % (PX_COUNT(row_counts) - large)], columns, size,
+                              token_counts[seed % PX_COUNT(token_counts)], seed);
+                }
+}
+
+static void test_integers_q8(void **unused)
+{
+    (void)unused;
+    if (!options.bench) run_integers(true);
+}
+
+static void test_integers_f32(void **unused)
+{
+    (void)unused;
+    if (!options.bench) run_integers(false);
+}
+
+/* The largest integers against the largest activations, where 16-bit sums would saturate. */
+static void test_saturation(void **unused)
+{
+    (void)unused;
+    if (options.bench) return;
+    static const check_data kinds[] = {DATA_CONSTANT, DATA_ALTERNATING};
+    uint64_t state = 3;
+    for (int type = PX_WEIGHT_I8; type <= PX_WEIGHT_I4; type++)
+        for (int kind = 0; kind < MATRIX_KINDS; kind++)
+            for (int zeros = 0; zeros < 2; zeros++)
+                for (size_t i = 0; i < PX_COUNT(kinds); i++) {
+                    matrix m = make_matrix((px_weight_type)type, 5, 288, 96, (matrix_data)kind,
+                                           zeros != 0, 0, &state);
+                    tokens a = make_tokens(5, 288, true, kinds[i], &state);
+                    run_product("saturation", &m, &a, 0, 5);
+                    free_tokens(&a);
+                    free_matrix(&m);
+                }
+}
+
+/* Rows may lie further apart than they are long. */
+static void test_row_stride(void **unused)
+{
+    (void)unused;
+    if (options.bench) return;
+    uint64_t state = 11;
+    for (int type = 0; type < PX_WEIGHT_TYPES; type++)
+        for (int q8 = 0; q8 <= (is_integer((px_weight_type)type) ? 1 : 0); q8++) {
+            matrix m = make_matrix((px_weight_type)type, 6, 96, 32, MATRIX_RANDOM, false, 0, &state);
+            const int64_t stride = m.w.row_bytes + 64;
+            unsigned char *wide = allocate((size_t)(6 * stride), 1);
+            memset(wide, 0xee, (size_t)(6 * stride));
+            for (int64_t r = 0; r < 6; r++)
+                memcpy(wide + r * stride, (const unsigned char *)m.w.data + r * m.w.row_bytes,
+                       (size_t)m.w.row_bytes);
+            m.w.data = wide;
+            m.w.row_bytes = stride;
+            tokens a = make_tokens(5, 96, q8 != 0, DATA_NORMAL, &state);
+            run_product("row stride", &m, &a, 0, 6);
+            free_tokens(&a);
+            free_matrix(&m);
+            free(wide);
+        }
+}
+
+/* A NaN or an infinity among the activations of a token shows in its results and in no others. */
+static void test_not_finite(void **unused)
+{
+    (void)unused;
+    if (options.bench) return;
+    uint64_t state = 13;
+    matrix m = make_matrix(PX_WEIGHT_I4, 5, 192, 64, MATRIX_RANDOM, false, 0, &state);
+    static const float values[] = {NAN, INFINITY, -INFINITY};
+    for (size_t i = 0; i < PX_COUNT(values); i++)
+        for (size_t level = 0; level < PX_COUNT(check_levels); level++) {
+            px_kernels k;
+            if (!check_table(level, &k)) continue;
+            float x[5 * 192], scale[5 * 6], y[25];
+            int8_t q[5 * 192];
+            int32_t sum[5 * 6];
+            check_fill(DATA_NORMAL, &state, PX_COUNT(x), x);
+            x[2 * 192 + 100] = values[i];
+            for (int t = 0; t < 5; t++)
+                k.quantize(x + t * 192, 192, q + t * 192, scale + t * 6, sum + t * 6);
+            const px_activation a = {5, 192, 192, x, q, scale, sum};
+            k.matmul[PX_WEIGHT_I4](&m.w, 0, 5, &a, y, 5);
+            for (int t = 0; t < 5; t++)
+                for (int r = 0; r < 5; r++) assert_int_equal(isnan(y[t * 5 + r]) != 0, t == 2);
+        }
+    free_matrix(&m);
+}
+
+/* ---- dequantize ---------------------------------------------------------------------------- */
+
+typedef struct row_of {
+    const px_weight *w;
+    int64_t row;
+} row_of;
+
+static void call_dequantize(const px_kernels *k, const check_case *c, void *out, int part,
+                            int parts)
+{
+    const row_of *r = c->arguments;
+    (void)parts;
+    if (part == 0) k->dequantize[r->w->type](r->w, r->row, out);
+}
+
+static void test_dequantize(void **unused)
+{
+    (void)unused;
+    if (options.bench) return;
+    uint64_t state = 17;
+    for (int type = 0; type < PX_WEIGHT_TYPES; type++)
+        for (size_t i = 0; i < PX_COUNT(column_counts); i++) {
+            const int64_t columns = column_counts[i];
+            const int64_t group = PX_MIN(columns, 20 + 12 * (int64_t)(i % 3));
+            matrix m = make_matrix((px_weight_type)type, 3, columns, group, MATRIX_RANDOM, i % 2 != 0,
+                                   0, &state);
+            double *tolerance = allocate((size_t)columns, sizeof *tolerance);
+            for (int64_t row = 0; row < 3; row++) {
+                const double *values = m.values + row * columns;
+                for (int64_t c = 0; c < columns; c++)
+                    tolerance[c] = is_integer(m.w.type) ? fabs(values[c]) * 0x1p-24 : 0;
+                const row_of arguments = {&m.w, row};
+                check_case c = {.call = call_dequantize,
+                                .arguments = &arguments,
+                                .out_count = (size_t)columns,
+                                .expected = values,
+                                .tolerance = tolerance};
+                snprintf(c.name, sizeof c.name, "dequantize %s %" PRId64, type_names[type], columns);
+                check_run(&c);
+            }
+            free(tolerance);
+            free_matrix(&m);
+        }
+}
+
+static void test_sizes(void **unused)
+{
+    (void)unused;
+    static const struct {
+        int64_t columns, bytes[PX_WEIGHT_TYPES];
+    } cases[] = {{1, {4, 2, 2, 32, 16}}, {32, {128, 64, 64, 32, 16}}, {33, {132, 66, 66, 64, 32}}};
+    for (size_t i = 0; i < PX_COUNT(cases); i++)
+        for (int type = 0; type < PX_WEIGHT_TYPES; type++)
+            assert_int_equal(px_weight_row_bytes((px_weight_type)type, cases[i].columns),
+                             cases[i].bytes[type]);
+    assert_int_equal(px_weight_groups(&(px_weight){.columns = 65, .group_size = 32}), 3);
+    assert_int_equal(px_weight_groups(&(px_weight){.columns = 65, .group_size = 65}), 1);
+}
+
+/* ---- bench --------------------------------------------------------------------------------- */
+
+static void bench_shape(px_weight_type type, bool q8, bool zeros, int64_t group_size, int64_t rows,
+                        int64_t columns, int64_t count)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s%s%s g%" PRId64 " %" PRId64 "x%" PRId64 " n=%" PRId64,
+             type_names[type], q8 ? " q8" : "", zeros ? " zeros" : "", group_size, rows, columns,
+             count);
+    if (strstr(name, options.bench_filter) == NULL) return;
+    uint64_t state = 19;
+    const int64_t group = group_size == -1 ? columns : group_size;
+    matrix m = make_matrix(type, rows, columns, group, MATRIX_RANDOM, zeros, 0, &state);
+    tokens a = make_tokens(count, columns, q8, DATA_NORMAL, &state);
+    run_product(name, &m, &a, 0, rows);
+    free_tokens(&a);
+    free_matrix(&m);
+}
+
+/* Decode streams matrices larger than any cache; prefill takes a few rows, quickly done, so that a
+ * busy machine disturbs the best run little. */
+static void test_bench(void **unused)
+{
+    (void)unused;
+    if (!options.bench) return;
+    static const struct {
+        px_weight_type type;
+        bool q8, zeros;
+        int64_t group_size, rows;
+    } cases[] = {
+        {PX_WEIGHT_I4, true, false, 128, 65536}, {PX_WEIGHT_I4, true, true, 128, 65536},
+        {PX_WEIGHT_I4, true, false, 32, 65536},  {PX_WEIGHT_I4, true, false, -1, 65536},
+        {PX_WEIGHT_I8, true, false, -1, 32064},  {PX_WEIGHT_I8, true, true, -1, 32064},
+        {PX_WEIGHT_F16, false, false, -1, 20000}, {PX_WEIGHT_BF16, false, false, -1, 20000},
+        {PX_WEIGHT_F32, false, false, -1, 10000}, {PX_WEIGHT_I4, false, false, 128, 65536},
+        {PX_WEIGHT_I8, false, false, -1, 32064},
+    };
+    for (size_t i = 0; i < PX_COUNT(cases); i++) {
+        bench_shape(cases[i].type, cases[i].q8, cases[i].zeros, cases[i].group_size, cases[i].rows,
+                    3072, 1);
+        bench_shape(cases[i].type, cases[i].q8, cases[i].zeros, cases[i].group_size, 512, 3072,
+                    128);
+    }
+}
+
+int main(int count, char **arguments)
+{
+    check_arguments(count, arguments);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sizes),        cmocka_unit_test(test_floats),
+        cmocka_unit_test(test_integers_q8),  cmocka_unit_test(test_integers_f32),
+        cmocka_unit_test(test_saturation),   cmocka_unit_test(test_row_stride),
+        cmocka_unit_test(test_not_finite),   cmocka_unit_test(test_dequantize),
+        cmocka_unit_test(test_bench),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
