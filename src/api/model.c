@@ -241,9 +241,9 @@ phlox_status phlox_model_open(const char *path, const phlox_model_options *optio
 
 void phlox_model_close(phlox_model **model)
 {
-    phlox_model *const closed = *model;
-    *model = NULL;
+    phlox_model *const closed = model ? *model : NULL;
     if (!closed) return;
+    *model = NULL;
     if (closed->device_model) closed->device->close(closed->device_model);
     px_tokenizer_free(closed->tokenizer);
     if (closed->tokenizer_file) px_cache_close(closed->tokenizer_file);

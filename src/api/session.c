@@ -12,6 +12,7 @@ phlox_status phlox_session_create(phlox_model *model, phlox_session **out, phlox
 
 void phlox_session_close(phlox_session **session)
 {
+    if (!session) return;
     px_session_free(*session);
     *session = NULL;
 }

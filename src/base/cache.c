@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define SUFFIX ".phlox"
+#define ENDS(field) (memchr(field, 0, sizeof(field)) != NULL)
 
 enum { VERSION = 1, PAGE = 4096, MOST_SECTIONS = 1 << 16 };
 
@@ -97,8 +98,9 @@ static const char *check_header(const px_map *map)
         return "without room for its section table";
     const px_cache_section *const sections = (const void *)(map->data + PAGE);
     if (header->header_checksum != header_sum(header, sections)) return "damaged in its header";
+    if (!ENDS(header->kind) || !ENDS(header->source)) return "damaged in its key";
     for (size_t i = 0; i < header->section_count; i++) {
-        if (sections[i].offset % PAGE || sections[i].offset > map->size ||
+        if (!ENDS(sections[i].name) || sections[i].offset % PAGE || sections[i].offset > map->size ||
             sections[i].size > map->size - sections[i].offset)
             return "damaged in its section table";
     }

@@ -39,6 +39,13 @@ static bool starts(const char *text, size_t size, size_t i, const char *word)
     return size - i >= length && memcmp(text + i, word, length) == 0;
 }
 
+/* Whether the token that ends at `end` stands where the key of an object does. */
+static bool is_key(phlox_text text, size_t end)
+{
+    while (end < text.size && memchr(" \t\r\n", text.data[end], 4)) end++;
+    return end < text.size && text.data[end] == ':';
+}
+
 /* Copies `text` with the tokens that JSON proper lacks put in forms that jansson reads. Checks the
  * depth on the way, since jansson's own limit is too deep for a small stack. */
 static phlox_status normalise(phlox_text text, const char *name, px_buffer *out,
@@ -62,7 +69,7 @@ static phlox_status normalise(phlox_text text, const char *name, px_buffer *out,
                                "the file is damaged", name, MOST_DEPTH, i);
         } else if (c == ']' || c == '}') {
             depth--;
-        } else if (c == 'N' && starts(data, text.size, i, "NaN")) {
+        } else if (c == 'N' && starts(data, text.size, i, "NaN") && !is_key(text, i + 3)) {
             replacement = "\"NaN\"", end = i + 3;
         } else if (c == 'I' && starts(data, text.size, i, "Infinity")) {
             replacement = "1.7976931348623157e308", end = i + 8;
@@ -92,6 +99,12 @@ phlox_status px_json_parse(phlox_text text, const char *name, bool reject_duplic
                            phlox_error *error)
 {
     px_buffer buffer = {0};
+    /* jansson passes over a NUL behind a number. */
+    const char *const nul = text.size ? memchr(text.data, 0, text.size) : NULL;
+    if (nul)
+        return px_fail(error, PHLOX_ERROR_FORMAT,
+                       "%s: not valid JSON: byte %td is a NUL; download the file again", name,
+                       nul - text.data);
     const phlox_status status = normalise(text, name, &buffer, error);
     if (status != PHLOX_OK) {
         px_buffer_free(&buffer);

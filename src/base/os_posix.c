@@ -86,6 +86,8 @@ bool px_is_file(const char *path)
 
 phlox_status px_make_directories(const char *path, phlox_error *error)
 {
+    if (!path[0])
+        return px_fail(error, PHLOX_ERROR_ARGUMENT, "the name of a directory is empty; give one");
     char *const copy = px_strdup(path, strlen(path));
     if (!copy) return px_fail_memory(error, strlen(path));
     phlox_status status = PHLOX_OK;
@@ -138,33 +140,50 @@ phlox_status px_list_directory(const char *path,
     return status;
 }
 
-/* The lock lives as long as the descriptor: px_out_clean() tells dead writers by it. */
+/* Creates a file of a new name beside `path` and locks it; -1 when that fails. The lock lives as long
+ * as the descriptor: px_out_clean() tells dead writers by it, and may be as quick as to remove the
+ * file before it is locked. */
+static int create_temporary(const char *path, char *out, size_t size)
+{
+    for (int attempt = 0; attempt < 1000; attempt++) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        snprintf(out, size, "%s.%lx-%lx-%x" PX_OUT_SUFFIX, path, (long)getpid(), now.tv_nsec,
+                 (unsigned)attempt);
+        const int descriptor = open(out, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (descriptor < 0 && errno == EEXIST) continue;
+        if (descriptor < 0) return -1;
+        struct stat info;
+        const bool taken = flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+        if (!taken && fstat(descriptor, &info) == 0 && info.st_nlink) return descriptor;
+        close(descriptor);
+    }
+    errno = EEXIST;
+    return -1;
+}
+
 phlox_status px_out_open(px_out_file *file, const char *path, uint64_t size, phlox_error *error)
 {
-    const size_t length = strlen(path) + 32;
+    const size_t length = strlen(path) + 64;
     px_out_file made = {-1, px_strdup(path, strlen(path)), malloc(length)};
     phlox_status status = PHLOX_OK;
     if (!made.path || !made.temporary) {
         status = px_fail_memory(error, length);
     } else {
-        snprintf(made.temporary, length, "%s.XXXXXX" PX_OUT_SUFFIX, path);
-        made.descriptor = mkostemps(made.temporary, PX_OUT_SUFFIX_LENGTH, O_CLOEXEC);
+        made.descriptor = create_temporary(path, made.temporary, length);
         if (made.descriptor < 0) {
             status = fail_io(path, "cannot create", error);
             free(made.temporary);
             made.temporary = NULL;
         }
     }
-    if (status == PHLOX_OK) {
-        flock(made.descriptor, LOCK_EX | LOCK_NB);
-        if (size) {
-            const int code = posix_fallocate(made.descriptor, 0, (off_t)size);
-            if (code == ENOSPC || code == EDQUOT || code == EFBIG) {
-                errno = code;
-                char what[64];
-                snprintf(what, sizeof what, "cannot reserve %" PRIu64 " bytes", size);
-                status = fail_io(path, what, error);
-            }
+    if (status == PHLOX_OK && size) {
+        const int code = posix_fallocate(made.descriptor, 0, (off_t)size);
+        if (code == ENOSPC || code == EDQUOT || code == EFBIG) {
+            errno = code;
+            char what[64];
+            snprintf(what, sizeof what, "cannot reserve %" PRIu64 " bytes", size);
+            status = fail_io(path, what, error);
         }
     }
     if (status != PHLOX_OK) {
@@ -200,10 +219,8 @@ static void out_release(px_out_file *file)
 
 phlox_status px_out_commit(px_out_file *file, phlox_error *error)
 {
-    const mode_t mask = umask(0);
-    umask(mask);
     phlox_status status = PHLOX_OK;
-    if (fchmod(file->descriptor, 0666 & ~mask) != 0 || fsync(file->descriptor) != 0 ||
+    if (fsync(file->descriptor) != 0 ||
         rename(file->temporary, file->path) != 0)
         status = fail_io(file->path, "cannot complete", error);
     if (status == PHLOX_OK) out_release(file);

@@ -89,7 +89,9 @@ static void run_all(px_pool *pool, int64_t count, int64_t grain, bool take, px_r
 {
     if (count <= 0) return;
     if (pool->threads == 1 || count <= grain) {
-        run(context, 0, count);
+        const int64_t size = take ? grain : count;
+        for (int64_t begin = 0; begin < count; begin += size)
+            run(context, begin, PX_MIN(begin + size, count));
         return;
     }
     pool->run = run;

@@ -16,6 +16,7 @@ static void print_overview(void)
 
 static int run(int argc, char **argv)
 {
+    if (argc > 2) return cli_usage(NULL, "\"%s\" is one argument too many", argv[2]);
     if (argc < 2) {
         print_overview();
         return EXIT_OK;

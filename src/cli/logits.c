@@ -65,9 +65,8 @@ static int write_npy(const char *path, const float *data, size_t rows, size_t co
             errno = code;
         }
     }
-    if (!good)
-        fprintf(stderr, "phlox: %s: cannot write: %s\n", is_stdout ? "standard output" : path,
-                strerror(errno));
+    if (!good && !is_stdout) /* cli_finish() tells of standard output */
+        fprintf(stderr, "phlox: %s: cannot write: %s\n", path, strerror(errno));
     free(temporary);
     return good ? EXIT_OK : EXIT_FAILED;
 }

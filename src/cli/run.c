@@ -25,12 +25,17 @@ struct answer {
 
 /* ---- the prompt ---------------------------------------------------------------------------- */
 
-/* One positional is the prompt for the built-in model, unless it is an existing path. */
+/* One positional is the prompt for the built-in model, unless it is an existing path. With --ids it
+ * is the model. */
 static const char *choose_prompt(struct request *request)
 {
     const cli_args *const args = &request->args;
     const char *const last = args->count ? args->positionals[args->count - 1] : "-";
     if (request->model) return last;
+    if (request->ids_text) {
+        request->model = args->count ? last : NULL;
+        return "";
+    }
     if (args->count == 2 || (args->count == 1 && cli_exists(last)))
         request->model = args->positionals[0];
     return args->count == 1 && request->model ? "-" : last;
@@ -117,7 +122,7 @@ static bool on_piece(void *user, const phlox_piece *piece)
                 answer->ends_line ? "" : "\n", piece->shifted);
     if (answer->as_json) {
         answer->failed = !keep_piece(answer, piece);
-        return !answer->failed;
+        return !answer->failed && !cli_interrupted();
     }
     phlox_model_info info;
     phlox_model_get_info(answer->model, &info);
@@ -129,7 +134,7 @@ static bool on_piece(void *user, const phlox_piece *piece)
         answer->ends_line = piece->text.data[piece->text.size - 1] == '\n';
     }
     answer->failed = fflush(stdout) != 0;
-    return !answer->failed;
+    return !answer->failed && !cli_interrupted();
 }
 
 static const char *stop_name(phlox_stop_reason stop)
@@ -220,6 +225,7 @@ static int finish(const struct request *request, const phlox_model *model,
                 "--context-size, or use --context-shift\n", info.context_size);
         code = EXIT_FAILED;
     }
+    if (answer->failed) code = EXIT_FAILED;
     if (cli_interrupted()) code = EXIT_INTERRUPTED;
     return code;
 }
@@ -260,6 +266,19 @@ static int answer_prompt(struct request *request, phlox_model *model, phlox_text
     return code;
 }
 
+/* The word for two options of which one would be ignored; NULL when all have a meaning. */
+static const char *find_clash(const struct request *request)
+{
+    const int prompts = request->args.count - (request->model ? 0 : 1);
+    if (request->model && request->args.count > 1) return "with -m there is one prompt";
+    if (request->ids_text && prompts > 0) return "--ids takes the place of the prompt";
+    if (request->ids_text && request->raw) return "--ids and --raw exclude each other";
+    if (request->ids_text && request->system) return "--ids and --system exclude each other";
+    if (request->raw && request->system)
+        return "--raw and --system exclude each other: a raw prompt has its system message in it";
+    return NULL;
+}
+
 static int execute(struct request *request)
 {
     phlox_error error;
@@ -272,7 +291,9 @@ static int execute(struct request *request)
         if (cli_read("-", &prompt, &error) != PHLOX_OK) return cli_fail(&error);
     }
     int code;
-    if (cli_open_model(request->model, &request->args.model, &model, &error) == PHLOX_OK)
+    if (!request->ids_text && !prompt.size)
+        code = cli_usage("run", "the prompt is empty");
+    else if (cli_open_model(request->model, &request->args.model, &model, &error) == PHLOX_OK)
         code = answer_prompt(request, model, prompt);
     else
         code = cli_fail(&error);
@@ -299,10 +320,8 @@ static int run(int argc, char **argv)
     };
     int code;
     if (cli_parse(&cli_run, argc, argv, flags, &request.args, &code)) {
-        if (request.model && request.args.count > 1)
-            code = cli_usage("run", "with -m there is one prompt");
-        else
-            code = execute(&request);
+        const char *const clash = find_clash(&request);
+        code = clash ? cli_usage("run", "%s", clash) : execute(&request);
     }
     free((void *)request.stops);
     return code;

@@ -7,7 +7,7 @@
 
 /* Room for a step of `capacity` tokens. Shapes are [capacity, ...]; f32 unless named. */
 struct px_scratch {
-    int64_t capacity;
+    int64_t capacity, logits_capacity;
     size_t score_capacity;
     float *x;        /* [hidden] the residual stream */
     float *normed;   /* [hidden] */
@@ -16,7 +16,7 @@ struct px_scratch {
     float *gate_up;  /* [2 * intermediate]; its first half becomes the input of down */
     float *projected; /* [hidden] output of o and down */
     float *logits_in; /* [hidden] rows whose logits are wanted */
-    float *logits;   /* [vocab] */
+    float *logits;   /* [logits_capacity, vocab] */
     float *cosine, *sine; /* [rotary_dim / 2] */
     int8_t *q8;      /* [widest, padded] quantized input of the next matrix */
     float *q8_scale;
@@ -28,7 +28,7 @@ struct px_scratch {
 static int64_t widest(const px_desc *desc)
 {
     return PX_MAX(PX_MAX(desc->hidden_size, desc->intermediate_size),
-                  desc->num_attention_heads * desc->head_dim);
+                  (int64_t)desc->num_attention_heads * desc->head_dim);
 }
 
 static int64_t blocks_of(int64_t columns)
@@ -328,9 +328,13 @@ static phlox_status run_head(struct step *step, phlox_error *error)
                              e->desc->rms_norm_eps, s->logits_in + wanted++ * hidden);
     }
     if (!wanted) return PHLOX_OK;
-    px_aligned_free(s->logits);
-    s->logits = NULL;
-    PX_TRY(take(&s->logits, wanted, vocab, sizeof(float), error));
+    if (wanted > s->logits_capacity) {
+        px_aligned_free(s->logits);
+        s->logits = NULL;
+        s->logits_capacity = 0;
+        PX_TRY(take(&s->logits, wanted, vocab, sizeof(float), error));
+        s->logits_capacity = wanted;
+    }
     multiply(e, &e->weights->lm_head, s->logits_in, hidden, wanted, s->logits);
     const float *row = s->logits;
     for (int64_t t = 0; t < step->count; t++) {

@@ -13,6 +13,7 @@ struct generation {
     px_text_stream *stream; /* NULL without a tokenizer */
     px_buffer held;         /* text not reported yet: it may begin a stop string */
     size_t tokens, shifted;
+    size_t kept; /* of the generated tokens, those that shifts have left in the session */
     phlox_generate_result result;
 };
 
@@ -94,6 +95,8 @@ static phlox_status make_room(struct generation *g, phlox_error *error)
                        "the context of %zu tokens is full and nothing more can be generated; raise "
                        "--context-size or use --context-shift", context);
     const size_t dropped = PX_MAX((count - keep) / 2, (size_t)1);
+    const size_t prompt = count - g->kept, behind = keep + dropped;
+    g->kept -= behind - PX_MIN(PX_MAX(prompt, keep), behind);
     px_session_drop(session, keep, dropped);
     session->statistics.context_shifts++;
     g->shifted += dropped;
@@ -122,12 +125,13 @@ static phlox_status step(struct generation *g, bool *done, phlox_error *error)
     PX_TRY(make_room(g, error));
     PX_TRY(px_session_catch_up(session, error));
     const int32_t id = px_sampler_next(g->sampler, session->logits, session->ids.data,
-                                       session->ids.count, PX_MIN(g->tokens, session->ids.count));
+                                       session->ids.count, g->kept);
     phlox_token_info token, top[PHLOX_MAX_TOP_LOGPROBS];
     const size_t top_count = PX_MIN((size_t)g->options->top_logprobs, (size_t)vocab);
     px_logprobs(session->logits, vocab, id, &token, top, top_count);
     PX_TRY(px_session_push(session, id, error));
     g->tokens++;
+    g->kept++;
 
     *done = ends_here(g, id);
     PX_TRY(hold_text(g, id, *done, error));
@@ -155,6 +159,7 @@ static phlox_status run(struct generation *g, phlox_error *error)
         if (atomic_load(&g->session->cancelled)) {
             const phlox_token_info none = {-1, 0};
             g->result.stop = PHLOX_STOP_CANCELLED;
+            if (g->stream) PX_TRY(px_text_stream_end(g->stream, &g->held, error));
             if (g->held.size) report(g, g->held.size, &none, NULL, 0);
             return PHLOX_OK;
         }
