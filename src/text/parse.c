@@ -45,8 +45,9 @@ static phlox_status check_id(const px_draft *draft, const json_t *value, phlox_t
     const json_int_t id = json_integer_value(value);
     if (!json_is_integer(value) || id < 0 || id >= PX_MOST_IDS)
         return px_fail(error, PHLOX_ERROR_FORMAT,
-                       "%s: token \"%.*s\" has an id that is not an integer from 0 to %d; "
-                       "download it again", draft->name, SHOWN(token), PX_MOST_IDS - 1);
+                       "%s: token \"%.*s\" has the id %.17g, which is not an integer from 0 to %d; "
+                       "download it again", draft->name, SHOWN(token), json_number_value(value),
+                       PX_MOST_IDS - 1);
     return PHLOX_OK;
 }
 
