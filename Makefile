@@ -1,0 +1,53 @@
+# Thin lines over CMake. `make run` and `make test` install the Debian packages they need.
+
+BUILD = build
+PREFIX = /usr/local
+JOBS = $(shell nproc)
+CMAKE_FLAGS =
+FUZZ_SECONDS = 300
+PROMPT = <|system|>You are a helpful AI assistant.<|end|><|user|>Can you introduce yourself?<|end|><|assistant|>
+
+MAKEFLAGS += --no-print-directory
+
+.PHONY: run test build bench install tsan fuzz clean
+
+run: build
+	$(BUILD)/phlox run --raw '$(PROMPT)'
+
+build:
+	@sh tools/packages.sh run
+	@cmake --log-level=WARNING -B $(BUILD) $(CMAKE_FLAGS)
+	cmake --build $(BUILD) --target phlox_program --parallel $(JOBS)
+
+test:
+	@sh tools/packages.sh test
+	cmake -B $(BUILD) -DPHLOX_TESTS=ON $(CMAKE_FLAGS)
+	cmake --build $(BUILD) --parallel $(JOBS)
+	ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --parallel $(JOBS)
+
+bench: build
+	sh bench/run.sh
+
+install:
+	@sh tools/packages.sh run
+	cmake -B $(BUILD) -DCMAKE_INSTALL_PREFIX=$(PREFIX) $(CMAKE_FLAGS)
+	cmake --build $(BUILD) --parallel $(JOBS) --target phlox_program phlox_static phlox_shared
+	cmake --install $(BUILD)
+
+tsan:
+	@sh tools/packages.sh test
+	cmake --preset tsan
+	cmake --build --preset tsan --parallel $(JOBS)
+	ctest --preset tsan
+
+# Every fuzz target for FUZZ_SECONDS, one after the other.
+fuzz:
+	@sh tools/packages.sh test
+	cmake --preset fuzz
+	cmake --build --preset fuzz --parallel $(JOBS)
+	for seeds in tests/fuzz/corpus/*; do \
+	    sh tests/fuzz/run.sh build/fuzz/tests/fuzz/fuzz_$${seeds##*/} $$seeds $(FUZZ_SECONDS) || exit 1; \
+	done
+
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,54 @@
+# Completion of phlox for bash. tests/structure compares the lists with the program's help.
+
+_phlox()
+{
+    local commands='run info tokenize detokenize logits perplexity cache version help'
+    local model='--weight-format --group-size --sym --asym --ratio --backup-precision
+        --all-layers --group-size-fallback --exact --threads --cpu-mask --context-size
+        --chat-format --no-cache --cache-dir --cache-limit'
+    local generation='--max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty
+        --presence-penalty --frequency-penalty --seed --stop --ignore-eos --context-shift
+        --context-keep --top-logprobs --sample --greedy'
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
+    local command=${COMP_WORDS[1]} words=
+    COMPREPLY=()
+
+    if ((COMP_CWORD == 1)); then
+        COMPREPLY=($(compgen -W "$commands" -- "$word"))
+        return
+    fi
+
+    case $before in
+    --weight-format) words='f32 f16 bf16 int8 int4 stored' ;;
+    --backup-precision) words='int8_asym int8_sym none' ;;
+    --group-size-fallback) words='error ignore adjust' ;;
+    --cache-dir)
+        COMPREPLY=($(compgen -d -- "$word"))
+        return
+        ;;
+    esac
+
+    if [[ -z $words && $word == -* ]]; then
+        case $command in
+        run) words="--model $model $generation --raw --system --ids --json --quiet --help" ;;
+        info) words="$model --at --json --help" ;;
+        tokenize) words="$model --raw --bos --json --help" ;;
+        detokenize) words="$model --raw --help" ;;
+        logits) words="$model --ids --prefill --all --output --help" ;;
+        perplexity) words="$model --help" ;;
+        cache) words='--cache-dir --all --help' ;;
+        esac
+    elif [[ -z $words ]]; then
+        case $command in
+        cache) ((COMP_CWORD == 2)) && words='ls verify rm' ;;
+        help) words=$commands ;;
+        esac
+    fi
+
+    if [[ -n $words ]]; then
+        COMPREPLY=($(compgen -W "$words" -- "$word"))
+    else
+        COMPREPLY=($(compgen -f -- "$word"))
+    fi
+}
+complete -o filenames -F _phlox phlox
