@@ -51,6 +51,7 @@ static bool is_key(phlox_text text, size_t end)
 static phlox_status normalise(phlox_text text, const char *name, px_buffer *out,
                               phlox_error *error)
 {
+    if (!text.size) return PHLOX_OK;
     const char *const data = text.data;
     size_t copied = 0, i = 0;
     int depth = 0;

@@ -1,6 +1,7 @@
 #include "generate/generate.h"
 
 #include "generate/sampler.h"
+#include "text/utf8.h"
 
 #include <string.h>
 
@@ -183,9 +184,15 @@ static phlox_status check(const phlox_session *session, const phlox_generate_opt
     if (options->stop_count && !session->runtime->tokenizer)
         return px_fail(error, PHLOX_ERROR_ARGUMENT,
                        "stop strings need a tokenizer and the model has none");
-    for (size_t i = 0; i < options->stop_count; i++)
-        if (!options->stop_strings[i].size)
-            return px_fail(error, PHLOX_ERROR_ARGUMENT, "stop string %zu is empty", i);
+    for (size_t i = 0; i < options->stop_count; i++) {
+        const phlox_text stop = options->stop_strings[i];
+        if (!stop.size) return px_fail(error, PHLOX_ERROR_ARGUMENT, "stop string %zu is empty", i);
+        const size_t valid = px_utf8_valid_prefix(stop.data, stop.size);
+        if (valid < stop.size)
+            return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                           "stop string %zu is not UTF-8 at byte %zu; it would split a character", i,
+                           valid);
+    }
     return PHLOX_OK;
 }
 
