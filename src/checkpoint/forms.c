@@ -1,8 +1,6 @@
 #include "base/os.h"
 #include "checkpoint/huggingface.h"
 
-#include <stdlib.h>
-
 static const px_form *const forms[] = {
     &px_form_huggingface,
 };
@@ -38,22 +36,4 @@ phlox_status px_checkpoint_open_memory(const px_memory_file *files, size_t count
     if (!checkpoint) return px_fail_memory(error, sizeof *checkpoint);
     return finish_open(checkpoint, px_huggingface_open_memory(files, count, checkpoint, error),
                        out);
-}
-
-void px_checkpoint_close(px_checkpoint **checkpoint)
-{
-    px_checkpoint *const closed = *checkpoint;
-    *checkpoint = NULL;
-    if (!closed) return;
-    for (int role = 0; role < PX_ROLES; role++) free(closed->tensors[role]);
-    if (closed->close) closed->close(closed->owner);
-    px_desc_free(&closed->desc);
-    free(closed->state);
-    free(closed);
-}
-
-const px_tensor *px_checkpoint_tensor(const px_checkpoint *checkpoint, px_role role, int32_t layer)
-{
-    const px_tensor *const tensors = checkpoint->tensors[role];
-    return tensors && tensors[layer].data ? &tensors[layer] : NULL;
 }
