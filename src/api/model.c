@@ -180,6 +180,11 @@ static phlox_status open_parts(phlox_model *model, const char *path,
                                phlox_error *error)
 {
     PX_TRY(open_checkpoint(model, path, error));
+    const px_desc *const desc = &model->checkpoint->desc;
+    if (options->context_size > desc->max_position)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "context-size is %d, the model was made for at most %d tokens",
+                       options->context_size, desc->max_position);
     PX_TRY(open_text(model, options, cache_dir, error));
     model->device = px_device_choose(&model->device_reason);
     const px_device_options device_options = {options, cache_dir};
@@ -191,11 +196,6 @@ static phlox_status open_parts(phlox_model *model, const char *path,
                                    error));
         model->device->info(model->device_model, &model->device_info);
     }
-    const px_desc *const desc = &model->checkpoint->desc;
-    if (options->context_size > desc->max_position)
-        return px_fail(error, PHLOX_ERROR_ARGUMENT,
-                       "context-size is %d, the model was made for at most %d tokens",
-                       options->context_size, desc->max_position);
     model->runtime = (px_runtime){
         .desc = desc,
         .device = model->device,

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,10 +135,20 @@ const phlox_option *phlox_generate_option_table(size_t *count)
 
 /* ---- reading values ------------------------------------------------------------------------ */
 
-static phlox_status bad_value(const phlox_option *option, const char *value, phlox_error *error)
+static phlox_status bad_value(const phlox_option *option, const struct row *row, const char *value,
+                              phlox_error *error)
 {
-    return px_fail(error, PHLOX_ERROR_ARGUMENT, "--%s %s: %s is meant", option->name, value,
-                   option->argument);
+    const char *meant = option->argument;
+    char range[80];
+    if (row->kind == INTEGER || row->kind == REAL) {
+        snprintf(range, sizeof range, "a %snumber from %.10g to %.10g",
+                 row->kind == INTEGER ? "whole " : "", row->least, row->most);
+        meant = range;
+    }
+    if (row->kind == SEED) meant = "a whole number from 0 up";
+    if (row->kind == BYTES) meant = "a number of bytes, or 20G and the like,";
+    if (row->kind == MASK) meant = "a list of features that phlox version names";
+    return px_fail(error, PHLOX_ERROR_ARGUMENT, "--%s %s: %s is meant", option->name, value, meant);
 }
 
 static bool read_number(const char *text, double least, double most, double *out)
@@ -174,8 +185,8 @@ static bool read_mask(const char *text, uint64_t *out)
     char *end;
     if (read_unsigned(text, out, &end)) return !*end;
     *out = 0;
-    for (size_t size; *text; text += size + (text[size] == ',')) {
-        size = strcspn(text, ",");
+    for (;; text++) {
+        const size_t size = strcspn(text, ",");
         uint64_t bit = 1;
         for (; bit; bit <<= 1) {
             const char *const name = phlox_cpu_feature_name(bit);
@@ -183,8 +194,9 @@ static bool read_mask(const char *text, uint64_t *out)
         }
         if (!bit) return false;
         *out |= bit;
+        text += size;
+        if (!*text) return true;
     }
-    return *out != 0;
 }
 
 static bool find_word(const struct word *words, const char *text, int *out)
@@ -236,7 +248,7 @@ static phlox_status set(const phlox_option *option, const struct row *row, bool 
     case SEED: good = read_unsigned(value, field, &end) && !*end; break;
     default: *(const char **)field = value; break;
     }
-    return good ? PHLOX_OK : bad_value(option, value, error);
+    return good ? PHLOX_OK : bad_value(option, row, value, error);
 }
 
 static phlox_status unknown(const char *name, phlox_error *error)
@@ -251,9 +263,11 @@ phlox_status phlox_model_options_set(phlox_model_options *options, const char *n
         if (strcmp(model_options[i].name, name) != 0) continue;
         const struct row *const row = &model_rows[i];
         /* 0 stands for the default of these two and is not a value to give. */
-        const bool is_zero = value && strtod(value, NULL) == 0;
+        double number;
+        const bool is_zero = value && read_number(value, 0, 0, &number);
         if (is_zero && (row->offset == MODEL(ratio) || row->offset == MODEL(group_size)))
-            return bad_value(&model_options[i], value, error);
+            return px_fail(error, PHLOX_ERROR_ARGUMENT, "--%s %s: 0 is no choice; %s is meant", name,
+                           value, row->offset == MODEL(ratio) ? "above 0, up to 1" : "-1 or above 0");
         return set(&model_options[i], row, !row->words, options, value, error);
     }
     return unknown(name, error);

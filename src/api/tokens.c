@@ -38,6 +38,12 @@ phlox_status phlox_detokenize(const phlox_model *model, const int32_t *ids, size
                               phlox_error *error)
 {
     PX_TRY(need_tokenizer(model, error));
+    const int32_t vocab = model->checkpoint->desc.vocab_size;
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] < 0 || ids[i] >= vocab)
+            return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                           "id %d at place %zu is not in the vocabulary of %d", ids[i], i, vocab);
+    }
     px_buffer found = {0};
     const phlox_status status =
         px_tokenizer_decode(model->tokenizer, ids, count, with_control, &found, error);

@@ -74,6 +74,9 @@ static phlox_status measure_ids(struct measure *m, const px_ids *ids, phlox_erro
     if (ids->count < 2)
         return px_fail(error, PHLOX_ERROR_ARGUMENT,
                        "the text has %zu tokens; at least 2 are needed to predict one", ids->count);
+    if (window < 2)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "a context of 1 token predicts nothing; raise --context-size");
     m->logits = malloc(px_mul(LOGITS_PIECE * sizeof *m->logits, vocab));
     if (!m->logits) return px_fail_memory(error, LOGITS_PIECE * sizeof *m->logits * vocab);
     m->done = (phlox_progress){.what = "measuring perplexity", .total = ids->count};

@@ -79,6 +79,8 @@ static phlox_status open_optional(struct directory *directory, const char *name,
 
 static phlox_status check_json_size(const struct file *file, phlox_error *error)
 {
+    if (!file->bytes.size)
+        return px_fail(error, PHLOX_ERROR_FORMAT, "%s: empty; download it again", file->path);
     if (file->bytes.size <= MOST_JSON_BYTES) return PHLOX_OK;
     return px_fail(error, PHLOX_ERROR_FORMAT, "%s: %zu bytes are too many for this file",
                    file->path, file->bytes.size);
@@ -336,8 +338,6 @@ static phlox_status read_tokenizer(struct directory *directory, px_checkpoint *c
     PX_TRY(open_optional(directory, "tokenizer.json", &file, error));
     if (file) {
         PX_TRY(check_json_size(file, error));
-        if (!file->bytes.size)
-            return px_fail(error, PHLOX_ERROR_FORMAT, "%s: empty; download it again", file->path);
         checkpoint->tokenizer_json = file->bytes;
     }
     PX_TRY(open_json(directory, "tokenizer_config.json", &directory->tokenizer_config, error));
@@ -388,6 +388,7 @@ static phlox_status open_directory(struct directory *directory, px_checkpoint *o
     PX_TRY(open_file(directory, "config.json", &config, error));
     PX_TRY(open_optional(directory, "generation_config.json", &generation, error));
     PX_TRY(check_json_size(config, error));
+    if (generation) PX_TRY(check_json_size(generation, error));
     PX_TRY(px_config_parse(config->bytes, config->path,
                            generation ? generation->bytes : (phlox_text){NULL, 0},
                            generation ? generation->path : "", &out->desc, error));

@@ -73,16 +73,25 @@ static phlox_status prompt_ids(const phlox_model *model, const struct request *r
 
 /* ---- the answer ---------------------------------------------------------------------------- */
 
+/* Text of a token inside an answer. At the beginning of a text a leading space is dropped, so that
+ * the token is asked for twice and the second one counts. */
+static json_t *token_text(const phlox_model *model, int32_t id)
+{
+    const int32_t twice[] = {id, id};
+    char text[2048];
+    size_t first = 0, both = 0;
+    if (phlox_detokenize(model, twice, 1, true, NULL, 0, &first, NULL) != PHLOX_OK ||
+        phlox_detokenize(model, twice, 2, true, text, sizeof text, &both, NULL) != PHLOX_OK ||
+        both > sizeof text)
+        return NULL;
+    return json_stringn(text + first, both - first);
+}
+
 static json_t *token_json(const phlox_model *model, const phlox_token_info *token)
 {
-    char text[256];
-    size_t size = 0;
     json_t *const json = json_pack("{s:i, s:f}", "id", token->id, "logprob", (double)token->logprob);
-    if (phlox_detokenize(model, &token->id, 1, true, text, sizeof text, &size, NULL) == PHLOX_OK &&
-        size <= sizeof text) {
-        json_t *const string = json_stringn(text, size);
-        if (string) json_object_set_new(json, "text", string);
-    }
+    json_t *const text = token_text(model, token->id);
+    if (text) json_object_set_new(json, "text", text);
     return json;
 }
 

@@ -1,6 +1,7 @@
 #include "text/chat_format.h"
 
 #include "text/encode.h"
+#include "text/utf8.h"
 
 #include <stdlib.h>
 
@@ -69,6 +70,11 @@ static phlox_status write_message(const px_chat_format *format, const phlox_mess
 {
     if (role == PX_ROLE_SYSTEM && format->skips_empty_system && message->content.size == 0)
         return PHLOX_OK;
+    const size_t valid = px_utf8_valid_prefix(message->content.data, message->content.size);
+    if (valid != message->content.size)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "the text is not UTF-8: byte 0x%02x at offset %zu; convert it first",
+                       (unsigned)(uint8_t)message->content.data[valid], valid);
     PX_TRY(put_own(w, text_of(format->roles[role].before), error));
     PX_TRY(px_buffer_add(w->text, message->content.data, message->content.size, error));
     return put_own(w, text_of(format->roles[role].after), error);
