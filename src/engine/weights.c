@@ -30,16 +30,24 @@ struct sink {
 
 /* ---- converting ---------------------------------------------------------------------------- */
 
-enum { BLOCK_BYTES = 1 << 20, ROW_GRAIN = 8 /* so that every part begins at a multiple of 8 bytes */ };
+/* A thread takes a block of rows at a time; between slices progress is reported. Parts of sections
+ * begin at multiples of 8 bytes. */
+enum { BLOCK_BYTES = 1 << 20, SLICE_BLOCKS = 32, ROW_GRAIN = 8 };
 
 struct conversion {
     const px_plan_item *item;
     struct sink *sink;
     size_t first_section;
+    int64_t first_row; /* of the slice */
     atomic_bool failed;
     phlox_status status; /* written by the one thread that set `failed` */
     phlox_error error;
 };
+
+static size_t source_row_bytes(const px_tensor *tensor)
+{
+    return (size_t)tensor->columns * px_float_size(tensor->type);
+}
 
 static phlox_status put(struct sink *sink, size_t section, size_t offset, const void *data,
                         size_t size, phlox_error *error)
@@ -71,7 +79,7 @@ static phlox_status convert_block(struct conversion *job, int64_t begin, int64_t
         status = put(job->sink, section++, from[part], block + offset[part], size[part], error);
     }
     px_aligned_free(block);
-    const size_t row_bytes = (size_t)item->tensor->columns * px_float_size(item->tensor->type);
+    const size_t row_bytes = source_row_bytes(item->tensor);
     px_map_drop((const char *)item->tensor->data + (size_t)begin * row_bytes,
                 (size_t)(end - begin) * row_bytes);
     return status;
@@ -82,10 +90,33 @@ static void convert_rows(void *context, int64_t begin, int64_t end)
     struct conversion *const job = context;
     if (atomic_load(&job->failed)) return;
     phlox_error error = {0};
-    const phlox_status status = convert_block(job, begin, end, &error);
+    const phlox_status status =
+        convert_block(job, job->first_row + begin, job->first_row + end, &error);
     if (status == PHLOX_OK || atomic_exchange(&job->failed, true)) return;
     job->status = status;
     job->error = error;
+}
+
+/* Converts one item; progress->done grows by its bytes. */
+static phlox_status convert_item(const px_plan_item *item, size_t first_section,
+                                 const phlox_model_options *options, px_pool *pool,
+                                 struct sink *sink, phlox_progress *progress, phlox_error *error)
+{
+    struct conversion job = {.item = item, .sink = sink, .first_section = first_section};
+    const int64_t row_bytes = (int64_t)source_row_bytes(item->tensor);
+    const int64_t block = PX_MAX(BLOCK_BYTES / row_bytes / ROW_GRAIN, 1) * ROW_GRAIN;
+    for (int64_t size; job.first_row < item->tensor->rows; job.first_row += size) {
+        size = PX_MIN(item->tensor->rows - job.first_row, SLICE_BLOCKS * block);
+        px_pool_take(pool, size, block, convert_rows, &job);
+        if (atomic_load(&job.failed)) {
+            if (error) *error = job.error;
+            return job.status;
+        }
+        progress->done += (uint64_t)(size * row_bytes);
+        if (options->progress && !options->progress(options->progress_user, progress))
+            return px_fail(error, PHLOX_ERROR_CANCELLED, "opening the model was cancelled");
+    }
+    return PHLOX_OK;
 }
 
 static phlox_status convert(const px_plan *plan, const phlox_model_options *options, px_pool *pool,
@@ -95,24 +126,14 @@ static phlox_status convert(const px_plan *plan, const phlox_model_options *opti
     for (size_t i = 0; i < plan->count; i++) {
         const px_tensor *const tensor = plan->items[i].tensor;
         if (!plan->items[i].as_stored)
-            progress.total += (uint64_t)(tensor->rows * tensor->columns) * px_float_size(tensor->type);
+            progress.total += (uint64_t)tensor->rows * source_row_bytes(tensor);
     }
     size_t section = 0;
     for (size_t i = 0; i < plan->count; i++) {
         const px_plan_item *const item = &plan->items[i];
         if (item->as_stored) continue;
-        struct conversion job = {.item = item, .sink = sink, .first_section = section};
-        const int64_t row_bytes = item->tensor->columns * (int64_t)px_float_size(item->tensor->type);
-        const int64_t rows = PX_MAX(BLOCK_BYTES / row_bytes / ROW_GRAIN, 1) * ROW_GRAIN;
-        px_pool_take(pool, item->tensor->rows, rows, convert_rows, &job);
-        if (atomic_load(&job.failed)) {
-            if (error) *error = job.error;
-            return job.status;
-        }
+        PX_TRY(convert_item(item, section, options, pool, sink, &progress, error));
         for (int part = 0; part < PARTS; part++) section += part_bytes(item, part) > 0;
-        progress.done += (uint64_t)(item->tensor->rows * row_bytes);
-        if (options->progress && !options->progress(options->progress_user, &progress))
-            return px_fail(error, PHLOX_ERROR_CANCELLED, "opening the model was cancelled");
     }
     return PHLOX_OK;
 }

@@ -1,0 +1,259 @@
+/* Files: maps, atomic writing, directories, and inputs that are no files. */
+#include "support.h"
+
+#include "base/os.h"
+
+#include <fcntl.h>
+
+static void maps(void **state)
+{
+    char *const directory = *state, path[TEST_PATH];
+    phlox_error error;
+    px_map map;
+    MUST_FAIL(px_map_open(test_path(path, "%s/none", directory), &map, &error),
+              PHLOX_ERROR_NOT_FOUND, "none");
+    test_write(test_path(path, "%s/some", directory), "12345", 5);
+    MUST_FAIL(px_map_open(test_path(path, "%s/some/below", directory), &map, &error),
+              PHLOX_ERROR_NOT_FOUND, "some/below");
+    MUST(px_map_open(test_path(path, "%s/some", directory), &map, &error));
+    assert_int_equal(map.size, 5);
+    assert_memory_equal(map.data, "12345", 5);
+    assert_true(map.modified > INT64_C(1000000000) * 1000000000);
+    px_map_drop(map.data, map.size);
+    assert_memory_equal(map.data, "12345", 5);
+    px_map_close(&map);
+    assert_null(map.data);
+    test_write(test_path(path, "%s/empty", directory), "", 0);
+    MUST(px_map_open(path, &map, &error));
+    assert_true(map.size == 0 && !map.data);
+    px_map_close(&map);
+}
+
+static void what_is_no_file(void **state)
+{
+    char *const directory = *state, fifo[TEST_PATH], loop[TEST_PATH];
+    phlox_error error;
+    px_map map;
+    MUST_FAIL(px_map_open(directory, &map, &error), PHLOX_ERROR_IO, "not a regular file");
+    assert_int_equal(mkfifo(test_path(fifo, "%s/fifo", directory), 0600), 0);
+    MUST_FAIL(px_map_open(fifo, &map, &error), PHLOX_ERROR_IO, "not a regular file");
+    MUST_FAIL(px_map_open("/dev/zero", &map, &error), PHLOX_ERROR_IO, "/dev/zero");
+    assert_int_equal(symlink("loop", test_path(loop, "%s/loop", directory)), 0);
+    MUST_FAIL(px_map_open(loop, &map, &error), PHLOX_ERROR_IO, "loop");
+    assert_false(px_is_file(fifo));
+    assert_false(px_is_file(directory));
+    assert_true(px_is_directory(directory));
+    assert_false(px_is_directory(fifo));
+}
+
+static void unreadable(void **state)
+{
+    if (geteuid() == 0) skip(); /* root reads everything */
+    char *const directory = *state, path[TEST_PATH];
+    phlox_error error;
+    px_map map;
+    test_write(test_path(path, "%s/secret", directory), "x", 1);
+    assert_int_equal(chmod(path, 0), 0);
+    MUST_FAIL(px_map_open(path, &map, &error), PHLOX_ERROR_IO, "secret");
+    assert_int_equal(chmod(directory, 0500), 0);
+    px_out_file file;
+    MUST_FAIL(px_out_open(&file, test_path(path, "%s/new", directory), 0, &error), PHLOX_ERROR_IO,
+              "new");
+    assert_int_equal(chmod(directory, 0700), 0);
+}
+
+static void writes_whole_files_or_none(void **state)
+{
+    char *const directory = *state, path[TEST_PATH];
+    phlox_error error;
+    px_out_file file;
+    const mode_t mask = umask(027);
+    MUST(px_out_open(&file, test_path(path, "%s/out", directory), 100, &error));
+    assert_false(test_exists(path));
+    MUST(px_out_write(&file, 5, "world", 5, &error));
+    MUST(px_out_write(&file, 0, "hello", 5, &error));
+    MUST(px_out_commit(&file, &error));
+    umask(mask);
+    px_out_abandon(&file);
+    size_t size;
+    char *bytes = test_read(path, &size);
+    assert_int_equal(size, 100); /* what was reserved */
+    assert_memory_equal(bytes, "helloworld\0", 11);
+    free(bytes);
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0640);
+    assert_int_equal(test_for_each(directory, NULL, NULL), 1);
+
+    /* Abandoned: the old file stays. */
+    MUST(px_out_open(&file, path, 0, &error));
+    MUST(px_out_write(&file, 0, "other", 5, &error));
+    assert_int_equal(test_for_each(directory, NULL, NULL), 2);
+    px_out_abandon(&file);
+    assert_int_equal(file.descriptor, -1);
+    assert_int_equal(test_for_each(directory, NULL, NULL), 1);
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_size, 100);
+
+    MUST_FAIL(px_out_open(&file, test_path(path, "%s/none/out", directory), 0, &error),
+              PHLOX_ERROR_NOT_FOUND, "none/out");
+    /* Over a directory: fails and leaves nothing behind. */
+    assert_int_equal(mkdir(test_path(path, "%s/sub", directory), 0700), 0);
+    MUST(px_out_open(&file, path, 0, &error));
+    MUST_FAIL(px_out_commit(&file, &error), PHLOX_ERROR_IO, "sub");
+    assert_int_equal(test_for_each(directory, NULL, NULL), 2);
+}
+
+static void no_space(void **state)
+{
+    char *const directory = *state, path[TEST_PATH];
+    phlox_error error;
+    px_out_file file = {-1, NULL, NULL};
+    const uint64_t huge = UINT64_C(1) << 60;
+    MUST_FAIL(px_out_open(&file, test_path(path, "%s/huge", directory), huge, &error),
+              PHLOX_ERROR_IO, "1152921504606846976");
+    assert_int_equal(test_for_each(directory, NULL, NULL), 0);
+    px_out_file full = {open("/dev/full", O_WRONLY), NULL, NULL};
+    if (full.descriptor < 0) skip();
+    char name[] = "full";
+    full.path = name;
+    MUST_FAIL(px_out_write(&full, 0, "x", 1, &error), PHLOX_ERROR_IO, "free some space");
+    close(full.descriptor);
+}
+
+static void cleans_what_the_dead_left(void **state)
+{
+    char *const directory = *state, path[TEST_PATH];
+    phlox_error error;
+    px_out_file alive;
+    MUST(px_out_open(&alive, test_path(path, "%s/alive", directory), 0, &error));
+    test_write_text(directory, "dead.abcdef" PX_OUT_SUFFIX, "left behind");
+    test_write_text(directory, "bystander", "stays");
+    test_write_text(directory, "not" PX_OUT_SUFFIX ".really", "stays");
+    px_out_clean(directory);
+    assert_int_equal(test_for_each(directory, NULL, NULL), 3);
+    assert_false(test_exists(test_path(path, "%s/dead.abcdef" PX_OUT_SUFFIX, directory)));
+    MUST(px_out_write(&alive, 0, "x", 1, &error));
+    MUST(px_out_commit(&alive, &error));
+    assert_true(test_exists(test_path(path, "%s/alive", directory)));
+    px_out_clean("/nonexistent/place");
+}
+
+static void directories(void **state)
+{
+    char *const directory = *state, path[TEST_PATH];
+    phlox_error error;
+    MUST(px_make_directories(test_path(path, "%s/a/b//c/", directory), &error));
+    assert_true(px_is_directory(test_path(path, "%s/a/b/c", directory)));
+    MUST(px_make_directories(path, &error));
+    MUST(px_make_directories("/", &error));
+    test_write_text(directory, "file", "x");
+    assert_int_not_equal(px_make_directories(test_path(path, "%s/file", directory), NULL), 0);
+    MUST_FAIL(px_make_directories(path, &error), PHLOX_ERROR_IO, "file");
+    assert_int_not_equal(px_make_directories(test_path(path, "%s/file/x", directory), NULL), 0);
+    assert_int_not_equal(px_make_directories("", NULL), 0);
+
+    char *real = px_real_path(test_path(path, "%s/a/../a/b", directory));
+    assert_non_null(real);
+    assert_null(strstr(real, ".."));
+    assert_true(px_is_directory(real));
+    free(real);
+    real = px_real_path("/nonexistent/../x");
+    assert_string_equal(real, "/nonexistent/../x");
+    free(real);
+}
+
+struct seen {
+    int files;
+    uint64_t bytes;
+};
+
+static phlox_status see(void *user, const px_dir_entry *entry, phlox_error *error)
+{
+    struct seen *const seen = user;
+    seen->files++;
+    seen->bytes += entry->size;
+    return strcmp(entry->name, "stop") ? PHLOX_OK
+                                       : px_fail(error, PHLOX_ERROR_CANCELLED, "stopped");
+}
+
+static void lists_regular_files(void **state)
+{
+    char *const directory = *state, path[TEST_PATH];
+    phlox_error error;
+    struct seen seen = {0};
+    MUST(px_list_directory(test_path(path, "%s/none", directory), see, &seen, &error));
+    assert_int_equal(seen.files, 0);
+    test_write_text(directory, "a", "12");
+    test_write_text(directory, "b", "345");
+    mkdir(test_path(path, "%s/sub", directory), 0700);
+    mkfifo(test_path(path, "%s/fifo", directory), 0600);
+    MUST(px_list_directory(directory, see, &seen, &error));
+    assert_int_equal(seen.files, 2);
+    assert_int_equal(seen.bytes, 5);
+    test_write_text(directory, "stop", "");
+    MUST_FAIL(px_list_directory(directory, see, &seen, &error), PHLOX_ERROR_CANCELLED, "stopped");
+    test_path(path, "%s/a", directory);
+    MUST_FAIL(px_list_directory(path, see, &seen, &error), PHLOX_ERROR_NOT_FOUND, "a");
+    MUST(px_remove_file(path, &error));
+    MUST_FAIL(px_remove_file(path, &error), PHLOX_ERROR_NOT_FOUND, "a");
+    px_touch(path);
+    px_patch_file(path, 0, "x", 1);
+    assert_false(test_exists(path));
+}
+
+static void cache_home(void **state)
+{
+    (void)state;
+    static const char *const cases[][3] = {
+        {"/cache", "/home", "/cache/phlox"},      {"relative", "/home", "/home/.cache/phlox"},
+        {"", "/home", "/home/.cache/phlox"},      {NULL, "/home", "/home/.cache/phlox"},
+        {"/cache", NULL, "/cache/phlox"},         {NULL, NULL, NULL},
+        {NULL, "", NULL},
+    };
+    char *const old_cache = getenv("XDG_CACHE_HOME"), *const old_home = getenv("HOME");
+    char *const cache = old_cache ? px_strdup(old_cache, strlen(old_cache)) : NULL;
+    char *const home = old_home ? px_strdup(old_home, strlen(old_home)) : NULL;
+    for (size_t i = 0; i < PX_COUNT(cases); i++) {
+        if (cases[i][0]) setenv("XDG_CACHE_HOME", cases[i][0], 1);
+        else unsetenv("XDG_CACHE_HOME");
+        if (cases[i][1]) setenv("HOME", cases[i][1], 1);
+        else unsetenv("HOME");
+        char *const found = px_cache_home();
+        if (cases[i][2]) assert_string_equal(found, cases[i][2]);
+        else assert_null(found);
+        free(found);
+    }
+    if (cache) setenv("XDG_CACHE_HOME", cache, 1);
+    else unsetenv("XDG_CACHE_HOME");
+    if (home) setenv("HOME", home, 1);
+    free(cache);
+    free(home);
+}
+
+static int setup(void **state)
+{
+    char *directory = malloc(TEST_PATH);
+    test_directory(directory);
+    *state = directory;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    test_remove(*state);
+    free(*state);
+    return 0;
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(maps),        TEST(what_is_no_file),           TEST(unreadable),
+        TEST(writes_whole_files_or_none), TEST(no_space),   TEST(cleans_what_the_dead_left),
+        TEST(directories), TEST(lists_regular_files),       TEST(cache_home),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

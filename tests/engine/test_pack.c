@@ -1,0 +1,127 @@
+/* The packed layout against the definition in kernels.h, element by element. */
+#include "support.h"
+
+#include "engine/pack.h"
+
+#include "base/half.h"
+
+/* Element (row, column) of a packed integer matrix, by the words of kernels.h. */
+static int element(px_weight_type type, const uint8_t *data, int64_t columns, int64_t row,
+                   int64_t column)
+{
+    const int64_t blocks = (columns + 31) / 32;
+    if (type == PX_WEIGHT_I8) return data[row * blocks * 32 + column];
+    const uint8_t byte = data[row * blocks * 16 + column / 32 * 16 + column % 16];
+    return column % 32 < 16 ? byte & 15 : byte >> 4;
+}
+
+static px_plan_item item_of(px_weight_type type, px_quant_format format, const px_tensor *tensor)
+{
+    return (px_plan_item){.tensor = tensor, .type = type, .format = format,
+                          .group_size = format.group_size > 0 ? format.group_size
+                                                              : tensor->columns};
+}
+
+static void check_integers(int bits, bool symmetric, int64_t columns, int64_t group)
+{
+    enum { ROWS = 11, BEGIN = 3, END = 9, MOST = 20000 };
+    static float source[MOST];
+    static uint8_t q[MOST], data[MOST], zeros[MOST], wanted_zeros[MOST];
+    static float scales[MOST], wanted_scales[MOST];
+    assert_true(ROWS * (columns + 31) < MOST);
+    uint64_t random = (uint64_t)(columns * 100 + group * 4 + bits);
+    for (int64_t i = 0; i < ROWS * columns; i++) source[i] = test_random_float(&random);
+    const px_tensor tensor = {.rows = ROWS, .columns = columns, .type = PX_FLOAT_F32,
+                              .data = source, .name = "t", .file = "f"};
+    const px_quant_format format = {bits, symmetric, group};
+    const px_weight_type type = bits == 4 ? PX_WEIGHT_I4 : PX_WEIGHT_I8;
+    const px_plan_item item = item_of(type, format, &tensor);
+    const int64_t rows = END - BEGIN, row_bytes = px_weight_row_bytes(type, columns);
+    const int64_t groups = columns / (group > 0 ? group : columns), padded = (columns + 31) / 32 * 32;
+    assert_int_equal(row_bytes, bits == 4 ? padded / 2 : padded);
+    phlox_error error;
+    memset(data, 0xa5, sizeof data);
+    MUST(px_pack_rows(&item, BEGIN, END, data, scales, symmetric ? NULL : zeros, &error));
+    MUST(px_quantize_rows(&format, PX_FLOAT_F32, source + BEGIN * columns, rows, columns, q,
+                          wanted_scales, wanted_zeros, &error));
+    const int constant = bits == 4 ? 8 : 128;
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t c = 0; c < padded; c++) {
+            int wanted = constant; /* padding */
+            if (c < columns)
+                wanted = symmetric ? (int)(int8_t)q[r * columns + c] + constant
+                                   : (int)q[r * columns + c];
+            const int got = element(type, data, columns, r, c);
+            if (got != wanted)
+                fail_msg("int%d, %lld columns: (%lld, %lld) is %d, expected %d", bits,
+                         (long long)columns, (long long)r, (long long)c, got, wanted);
+        }
+    }
+    assert_int_equal(data[rows * row_bytes], 0xa5);
+    assert_memory_equal(scales, wanted_scales, (size_t)(rows * groups) * sizeof *scales);
+    if (!symmetric) assert_memory_equal(zeros, wanted_zeros, (size_t)(rows * groups));
+}
+
+static void integers(void **state)
+{
+    (void)state;
+    static const int64_t columns[] = {1, 7, 15, 16, 17, 31, 32, 33, 40, 48, 63, 64, 96, 100, 1000};
+    static const int64_t groups[] = {-1, 1, 4, 5, 8, 16, 20, 32, 50};
+    for (size_t c = 0; c < PX_COUNT(columns); c++)
+        for (size_t g = 0; g < PX_COUNT(groups); g++)
+            for (int kind = 0; kind < 4; kind++)
+                if (groups[g] < 0 || columns[c] % groups[g] == 0)
+                    check_integers(kind & 1 ? 4 : 8, kind & 2, columns[c], groups[g]);
+}
+
+static void floats(void **state)
+{
+    (void)state;
+    enum { ROWS = 6, COLUMNS = 37 };
+    uint16_t source[ROWS * COLUMNS + 1];
+    uint64_t random = 7;
+    for (size_t i = 0; i < PX_COUNT(source); i++)
+        source[i] = px_f32_to_bf16(test_random_float(&random));
+    /* At an address that is no multiple of the element. */
+    uint8_t bytes[sizeof source + 1];
+    memcpy(bytes + 1, source, sizeof source);
+    const px_tensor tensor = {.rows = ROWS, .columns = COLUMNS, .type = PX_FLOAT_BF16,
+                              .data = bytes + 1, .name = "t", .file = "f"};
+    static const px_weight_type types[] = {PX_WEIGHT_F32, PX_WEIGHT_F16, PX_WEIGHT_BF16};
+    for (size_t t = 0; t < PX_COUNT(types); t++) {
+        const px_plan_item item = {.tensor = &tensor, .type = types[t]};
+        float out[4 * COLUMNS];
+        phlox_error error;
+        MUST(px_pack_rows(&item, 2, 6, (uint8_t *)out, NULL, NULL, &error));
+        const size_t size = types[t] == PX_WEIGHT_F32 ? 4 : 2;
+        assert_int_equal(px_weight_row_bytes(types[t], COLUMNS), COLUMNS * size);
+        for (size_t i = 0; i < PX_COUNT(out); i++) {
+            const float value = px_bf16_to_f32(source[2 * COLUMNS + i]);
+            uint16_t half;
+            memcpy(&half, (char *)out + i * 2, 2);
+            if (types[t] == PX_WEIGHT_F32) assert_true(out[i] == value);
+            if (types[t] == PX_WEIGHT_F16) assert_int_equal(half, px_f32_to_f16(value));
+            if (types[t] == PX_WEIGHT_BF16) assert_int_equal(half, source[2 * COLUMNS + i]);
+        }
+    }
+}
+
+static void groups_and_bytes(void **state)
+{
+    (void)state;
+    const px_weight weight = {.columns = 100, .group_size = 32};
+    assert_int_equal(px_weight_groups(&weight), 4);
+    assert_int_equal(px_weight_row_bytes(PX_WEIGHT_I8, 100), 128);
+    assert_int_equal(px_weight_row_bytes(PX_WEIGHT_I4, 100), 64);
+    assert_int_equal(px_weight_row_bytes(PX_WEIGHT_I4, 32), 16);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(integers),
+        cmocka_unit_test(floats),
+        cmocka_unit_test(groups_and_bytes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
