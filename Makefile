@@ -8,14 +8,17 @@ FUZZ_SECONDS = 300
 PROMPT = <|system|>You are a helpful AI assistant.<|end|><|user|>Can you introduce yourself?<|end|><|assistant|>
 
 MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
 
-.PHONY: run test build bench install tsan fuzz clean
+.PHONY: run test build packages bench install tsan fuzz clean
 
-run: build
+run: packages build
 	$(BUILD)/phlox run --raw '$(PROMPT)'
 
-build:
+packages:
 	@sh tools/packages.sh run
+
+build:
 	@cmake --log-level=WARNING -B $(BUILD) $(CMAKE_FLAGS)
 	cmake --build $(BUILD) --target phlox_program --parallel $(JOBS)
 
@@ -25,11 +28,10 @@ test:
 	cmake --build $(BUILD) --parallel $(JOBS)
 	ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --parallel $(JOBS)
 
-bench: build
+bench: packages build
 	sh bench/run.sh
 
-install:
-	@sh tools/packages.sh run
+install: packages
 	cmake -B $(BUILD) -DCMAKE_INSTALL_PREFIX=$(PREFIX) $(CMAKE_FLAGS)
 	cmake --build $(BUILD) --parallel $(JOBS) --target phlox_program phlox_static phlox_shared
 	cmake --install $(BUILD)

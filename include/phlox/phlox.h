@@ -187,14 +187,14 @@ enum {
     PHLOX_TOKENIZE_POST = 4     /* add what the tokenizer's post-processor adds */
 };
 
-/* Ids of `text`: *count is always set to the number of ids; up to `capacity` of them are written
- * to ids (NULL allowed when capacity is 0). Without PHLOX_TOKENIZE_CONTROL no text gives a control
+/* Ids of `text`: *count becomes the number of ids; up to `capacity` of them are written to ids (NULL
+ * allowed when capacity is 0). Without PHLOX_TOKENIZE_CONTROL no text gives a control
  * token. Invalid UTF-8 is PHLOX_ERROR_ARGUMENT naming the offset. */
 PHLOX_API phlox_status phlox_tokenize(const phlox_model *model, phlox_text text, unsigned flags,
                                       int32_t *ids, size_t capacity, size_t *count,
                                       phlox_error *error);
 
-/* Text of `ids`: *size is always set to the number of bytes; up to `capacity` are written, without
+/* Text of `ids`: *size becomes the number of bytes; up to `capacity` are written, without
  * a NUL. Control tokens are left out unless with_control. */
 PHLOX_API phlox_status phlox_detokenize(const phlox_model *model, const int32_t *ids, size_t count,
                                         bool with_control, char *text, size_t capacity,
@@ -234,11 +234,12 @@ PHLOX_API phlox_status phlox_session_append(phlox_session *session, const int32_
                                             size_t count, float *all, phlox_progress_fn *progress,
                                             void *progress_user, phlox_error *error);
 
-/* Logits after the last token: float32 [vocab_size], NULL while the session is empty or was cut.
- * The array lives until the next call on the session. */
+/* Logits after the last token: float32 [vocab_size]. NULL while the session is empty, was cut, or
+ * its last call generated or failed. The array lives until the next call on the session. */
 PHLOX_API const float *phlox_session_logits(const phlox_session *session);
 
-/* Stops the call that runs on the session at its next token; harmless when none runs. */
+/* Stops the call that runs on the session at its next token. Harmless, and forgotten, when none
+ * runs: every call begins without a request to stop. */
 PHLOX_API void phlox_session_cancel(phlox_session *session);
 
 typedef struct phlox_statistics {
@@ -263,7 +264,8 @@ typedef struct phlox_token_info {
 
 typedef struct phlox_piece {
     phlox_text text;        /* whole characters only; may be empty while one is incomplete */
-    phlox_token_info token; /* the token that this call reports */
+    phlox_token_info token; /* the token that this call reports; id -1 in a last call that only
+                               brings text still held when the generation was cancelled */
     const phlox_token_info *top; /* the most probable tokens, best first */
     size_t top_count;
     size_t shifted;         /* > 0: before this token so many old tokens were dropped from the context */

@@ -66,7 +66,7 @@ static phlox_status open_cached_tokenizer(phlox_model *model, const char *direct
 {
     px_cache_file *const file = px_calloc(1, sizeof *file);
     if (!file) return PHLOX_ERROR_MEMORY;
-    phlox_status status = px_cache_open(directory, key, file, NULL);
+    phlox_status status = px_cache_open(directory, key, NULL, NULL, file, NULL);
     if (status == PHLOX_OK && file->count == 1)
         status = px_tokenizer_unpack(px_cache_data(file, 0), file->sections[0].size,
                                      &model->tokenizer, NULL);
@@ -124,16 +124,16 @@ static phlox_status choose_chat_format(phlox_model *model, const char *name, phl
     return PHLOX_OK;
 }
 
-/* The ids of generation_config, and the token that closes a turn: some published configurations name
- * only one, and generation would run past the end of the answer. */
+/* The ids of generation_config, and the tokens that close a turn or a text: some published
+ * configurations name only one of them, and generation would run past the end of the answer. */
 static phlox_status collect_eos(phlox_model *model, phlox_error *error)
 {
     const px_desc *const desc = &model->checkpoint->desc;
     PX_TRY(px_ids_add(&model->eos, desc->eos_ids, desc->eos_count, error));
     if (!model->tokenizer) return PHLOX_OK;
-    static const char *const closing[] = {"<|end|>", "<|im_end|>", "<|endoftext|>"};
-    for (size_t i = 0; i < PX_COUNT(closing); i++) {
-        const int32_t id = px_tokenizer_control_id(model->tokenizer, closing[i]);
+    static const char *const ending[] = {"<|end|>", "<|im_end|>", "<|endoftext|>"};
+    for (size_t i = 0; i < PX_COUNT(ending); i++) {
+        const int32_t id = px_tokenizer_control_id(model->tokenizer, ending[i]);
         if (id >= 0 && id < desc->vocab_size && !px_desc_is_eos(desc, id))
             PX_TRY(px_ids_add(&model->eos, &id, 1, error));
     }

@@ -1,5 +1,5 @@
 /* The option tables: each row names an option, says where its value lives and how to read it. */
-#include "base/memory.h"
+#include "base/os.h"
 
 #include <phlox/tools.h>
 
@@ -85,9 +85,9 @@ static const struct row model_rows[PX_COUNT(model_options)] = {
 
 static const phlox_option generate_options[] = {
     {"max-new-tokens", "N", "stop after so many tokens (default: until the context is full)"},
-    {"sample", NULL, "sample instead of taking the most probable token"},
+    {"sample", NULL, "sample instead of taking the most probable token; see --seed"},
     {"greedy", NULL, "take the most probable token"},
-    {"temperature", "T", "above 1 more varied, below 1 more certain; 0 is greedy"},
+    {"temperature", "T", "sample; above 1 more varied, below 1 more certain; 0 is greedy"},
     {"top-k", "K", "sample from the K most probable tokens; 0: all"},
     {"top-p", "P", "sample from the most probable tokens that together have P"},
     {"min-p", "P", "drop tokens less probable than P times the best"},
@@ -153,16 +153,14 @@ static phlox_status bad_value(const phlox_option *option, const struct row *row,
 
 static bool read_number(const char *text, double least, double most, double *out)
 {
-    char *end;
-    *out = strtod(text, &end);
-    return end != text && !*end && *out >= least && *out <= most;
+    return px_read_real(text, out) && *out >= least && *out <= most;
 }
 
 static bool read_unsigned(const char *text, uint64_t *out, char **end)
 {
     if (*text < '0' || *text > '9') return false;
     errno = 0;
-    *out = strtoull(text, end, 0);
+    *out = strtoull(text, end, 10);
     return errno == 0;
 }
 
@@ -179,11 +177,15 @@ static bool read_bytes(const char *text, uint64_t *out)
     return true;
 }
 
-/* Feature names separated by commas, or a number. */
+/* Feature names separated by commas, or their bits as a number. */
 static bool read_mask(const char *text, uint64_t *out)
 {
-    char *end;
-    if (read_unsigned(text, out, &end)) return !*end;
+    if (*text >= '0' && *text <= '9') {
+        char *end;
+        errno = 0;
+        *out = strtoull(text, &end, 0);
+        return errno == 0 && !*end;
+    }
     *out = 0;
     for (;; text++) {
         const size_t size = strcspn(text, ",");
@@ -265,6 +267,13 @@ phlox_status phlox_model_options_set(phlox_model_options *options, const char *n
         /* 0 stands for the default of these two and is not a value to give. */
         double number;
         const bool is_zero = value && read_number(value, 0, 0, &number);
+        if (row->offset == MODEL(symmetry) && options->symmetry &&
+            (int)options->symmetry != row->words->value)
+            return px_fail(error, PHLOX_ERROR_ARGUMENT, "--sym and --asym exclude each other");
+        if ((row->offset == MODEL(no_cache) && options->cache_dir) ||
+            (row->offset == MODEL(cache_dir) && options->no_cache))
+            return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                           "--no-cache and --cache-dir exclude each other");
         if (is_zero && (row->offset == MODEL(ratio) || row->offset == MODEL(group_size)))
             return px_fail(error, PHLOX_ERROR_ARGUMENT, "--%s %s: 0 is no choice; %s is meant", name,
                            value, row->offset == MODEL(ratio) ? "above 0, up to 1" : "-1 or above 0");
@@ -280,9 +289,11 @@ phlox_status phlox_generate_options_set(phlox_generate_options *options, const c
         if (strcmp(generate_options[i].name, name) != 0) continue;
         const size_t offset = generate_rows[i].offset;
         PX_TRY(set(&generate_options[i], &generate_rows[i], true, options, value, error));
-        /* Who gives a number that only sampling reads wants to sample. */
-        if (offset == GENERATE(temperature) || offset == GENERATE(top_k) ||
-            offset == GENERATE(top_p) || offset == GENERATE(min_p))
+        /* Who sets a filter of sampling wants to sample. */
+        if (offset == GENERATE(temperature)) options->do_sample = options->temperature > 0;
+        if ((offset == GENERATE(top_k) && options->top_k) ||
+            (offset == GENERATE(top_p) && options->top_p < 1) ||
+            (offset == GENERATE(min_p) && options->min_p > 0))
             options->do_sample = options->temperature > 0;
         return PHLOX_OK;
     }

@@ -1,5 +1,6 @@
 #include "api/model.h"
 #include "base/cache.h"
+#include "generate/sampler.h"
 
 #include "phlox_commit.h"
 
@@ -26,15 +27,6 @@ uint64_t phlox_memory_needed(const phlox_model *model, int32_t context)
 
 enum { MOST_WINDOW = 2048, LOGITS_PIECE = 128 /* tokens whose logits are held at once */ };
 
-static double negative_log_likelihood(const float *logits, int32_t vocab, int32_t id)
-{
-    float best = logits[0];
-    for (int32_t i = 1; i < vocab; i++) best = PX_MAX(best, logits[i]);
-    double sum = 0;
-    for (int32_t i = 0; i < vocab; i++) sum += exp((double)logits[i] - best);
-    return best + log(sum) - logits[id];
-}
-
 struct measure {
     phlox_model *model;
     phlox_session *session;
@@ -56,8 +48,8 @@ static phlox_status measure_window(struct measure *m, const int32_t *ids, size_t
         const size_t size = PX_MIN(count - begin, (size_t)LOGITS_PIECE);
         PX_TRY(px_session_append(m->session, ids + begin, size, m->logits, NULL, NULL, error));
         for (size_t i = 0; i < size && begin + i + 1 < count; i++) {
-            m->nll += negative_log_likelihood(m->logits + i * (size_t)vocab, vocab,
-                                              ids[begin + i + 1]);
+            const float *const logits = m->logits + i * (size_t)vocab;
+            m->nll += px_log_sum_exp(logits, vocab) - logits[ids[begin + i + 1]];
             m->predicted++;
         }
         m->done.done += size;

@@ -79,6 +79,23 @@ static char *path_of(const char *directory, const px_cache_key *key)
     return join(directory, name);
 }
 
+/* Length of the name "kind-32 hexadecimal digits.phlox" that `name` begins with, or 0: the directory
+ * may be shared with files that are not ours. */
+static size_t own_name(const char *name)
+{
+    const size_t kind = strspn(name, "abcdefghijklmnopqrstuvwxyz");
+    if (!kind || name[kind] != '-') return 0;
+    const size_t digits = strspn(name + kind + 1, "0123456789abcdef"), suffix = strlen(SUFFIX);
+    if (digits != 32 || strncmp(name + kind + 33, SUFFIX, suffix) != 0) return 0;
+    return kind + 33 + suffix;
+}
+
+static bool is_own_partial(const char *name)
+{
+    const size_t length = own_name(name);
+    return length && name[length] == '.';
+}
+
 static uint64_t header_sum(const struct header *header, const px_cache_section *sections)
 {
     return px_checksum(header, offsetof(struct header, header_checksum), 0) +
@@ -107,14 +124,32 @@ static const char *check_header(const px_map *map)
     return NULL;
 }
 
-/* Index of the first section whose checksum is wrong, or count. */
-static size_t first_damaged(const px_cache_file *file)
+enum { CHECK_BYTES = 64 << 20 /* between two reports */ };
+
+struct checking {
+    phlox_progress_fn *report; /* NULL: nobody asks */
+    void *user;
+    phlox_progress progress;
+};
+
+/* Checks the checksum of every section. */
+static phlox_status check_sections(const px_cache_file *file, struct checking *checking,
+                                   bool *sound, phlox_error *error)
 {
-    size_t i = 0;
-    while (i < file->count && px_checksum(px_cache_data(file, i), file->sections[i].size, 0) ==
-                                  file->sections[i].checksum)
-        i++;
-    return i;
+    *sound = true;
+    for (size_t i = 0; i < file->count && *sound; i++) {
+        const char *const data = px_cache_data(file, i);
+        uint64_t sum = 0;
+        for (uint64_t at = 0, part; at < file->sections[i].size; at += part) {
+            part = PX_MIN(file->sections[i].size - at, (uint64_t)CHECK_BYTES);
+            sum += px_checksum(data + at, part, at);
+            checking->progress.done += part;
+            if (checking->report && !checking->report(checking->user, &checking->progress))
+                return px_fail(error, PHLOX_ERROR_CANCELLED, "checking the cache was cancelled");
+        }
+        *sound = sum == file->sections[i].checksum;
+    }
+    return PHLOX_OK;
 }
 
 static px_cache_file file_of(px_map map)
@@ -123,41 +158,56 @@ static px_cache_file file_of(px_map map)
     return (px_cache_file){map, (const void *)(map.data + PAGE), header->section_count};
 }
 
-static void mark_verified(const char *path)
+static void mark_verified(const char *path, const px_map *map)
 {
     const uint64_t yes = 1;
-    px_patch_file(path, offsetof(struct header, verified), &yes, sizeof yes);
+    px_patch_mapped(path, map, offsetof(struct header, verified), &yes, sizeof yes);
 }
 
-static phlox_status open_path(const char *path, const px_cache_key *key, px_cache_file *out,
-                              phlox_error *error)
+/* *wrong: NULL when the file is good, else what is the matter with it. */
+static phlox_status check_file(const char *path, const px_cache_key *key, const px_map *map,
+                               struct checking *checking, const char **wrong, phlox_error *error)
+{
+    *wrong = check_header(map);
+    if (*wrong) return PHLOX_OK;
+    const struct header *const header = (const void *)map->data;
+    if (header->identity != identity_of(key)) *wrong = "stale";
+    if (*wrong || header->verified) return PHLOX_OK;
+    const px_cache_file file = file_of(*map);
+    bool sound;
+    checking->progress.total = map->size;
+    PX_TRY(check_sections(&file, checking, &sound, error));
+    if (sound) mark_verified(path, map);
+    else *wrong = "damaged";
+    return PHLOX_OK;
+}
+
+static phlox_status open_path(const char *path, const px_cache_key *key,
+                              struct checking *checking, px_cache_file *out, phlox_error *error)
 {
     px_map map;
+    const char *wrong = NULL;
     PX_TRY(px_map_open(path, &map, error));
-    const char *wrong = check_header(&map);
-    const struct header *const header = (const void *)map.data;
-    if (!wrong && header->identity != identity_of(key)) wrong = "stale";
-    if (!wrong && !header->verified) {
-        const px_cache_file file = file_of(map);
-        if (first_damaged(&file) < file.count) wrong = "damaged";
-        else mark_verified(path);
-    }
-    if (!wrong) {
+    const phlox_status status = check_file(path, key, &map, checking, &wrong, error);
+    if (status == PHLOX_OK && !wrong) {
         *out = file_of(map);
         px_touch(path);
         return PHLOX_OK;
     }
+    if (wrong) px_remove_mapped(path, &map);
     px_map_close(&map);
-    px_remove_file(path, NULL);
+    if (status != PHLOX_OK) return status;
     return px_fail(error, PHLOX_ERROR_NOT_FOUND, "%s: %s; it is made anew", path, wrong);
 }
 
-phlox_status px_cache_open(const char *directory, const px_cache_key *key, px_cache_file *out,
+phlox_status px_cache_open(const char *directory, const px_cache_key *key,
+                           phlox_progress_fn *progress, void *progress_user, px_cache_file *out,
                            phlox_error *error)
 {
     char *const path = path_of(directory, key);
     if (!path) return px_fail_memory(error, strlen(directory));
-    const phlox_status status = open_path(path, key, out, error);
+    struct checking checking = {progress, progress_user, {.what = "checking", .is_bytes = true}};
+    const phlox_status status = open_path(path, key, &checking, out, error);
     free(path);
     return status;
 }
@@ -214,7 +264,7 @@ phlox_status px_cache_create(const char *directory, uint64_t limit, const px_cac
         end = page_up(end + sections[i].size);
     }
     PX_TRY(px_make_directories(directory, error));
-    px_out_clean(directory);
+    px_out_clean(directory, is_own_partial);
     PX_TRY(make_room(directory, limit, end, error));
 
     px_cache_writer *const writer = px_calloc(1, sizeof *writer);
@@ -306,8 +356,8 @@ struct listing {
 static phlox_status add_entry(void *user, const px_dir_entry *found, phlox_error *error)
 {
     struct listing *const listing = user;
-    const size_t length = strlen(found->name), suffix = strlen(SUFFIX);
-    if (length <= suffix || strcmp(found->name + length - suffix, SUFFIX) != 0) return PHLOX_OK;
+    const size_t length = own_name(found->name);
+    if (!length || found->name[length]) return PHLOX_OK;
     if (listing->count == listing->capacity) {
         const size_t capacity = listing->capacity * 2 + 16;
         struct entry *const grown = realloc(listing->entries, capacity * sizeof *grown);
@@ -420,9 +470,7 @@ phlox_status px_cache_list(const char *directory, phlox_cache_fn *visit, void *u
 }
 
 struct verify_walk {
-    phlox_progress_fn *progress;
-    void *user;
-    uint64_t done, total;
+    struct checking checking;
     size_t checked, damaged;
 };
 
@@ -430,45 +478,45 @@ static phlox_status add_size(void *user, const char *path, const struct entry *e
                              phlox_error *error)
 {
     (void)path, (void)error;
-    ((struct verify_walk *)user)->total += entry->size;
+    ((struct verify_walk *)user)->checking.progress.total += entry->size;
     return PHLOX_OK;
 }
 
 static phlox_status verify_one(void *user, const char *path, const struct entry *entry,
                                phlox_error *error)
 {
+    (void)entry;
     struct verify_walk *const walk = user;
     px_map map = {0};
-    const phlox_status status = px_map_open(path, &map, error);
+    phlox_status status = px_map_open(path, &map, error);
     if (status == PHLOX_ERROR_NOT_FOUND) return PHLOX_OK; /* another process removed it */
     PX_TRY(status);
     bool sound = !check_header(&map);
     if (sound) {
         const px_cache_file file = file_of(map);
-        sound = first_damaged(&file) == file.count;
+        status = check_sections(&file, &walk->checking, &sound, error);
+    }
+    if (status == PHLOX_OK) {
+        if (sound) mark_verified(path, &map);
+        else px_remove_mapped(path, &map);
+        walk->checked++;
+        walk->damaged += !sound;
     }
     px_map_close(&map);
-    if (sound) mark_verified(path);
-    else px_remove_file(path, NULL);
-    walk->checked++;
-    walk->damaged += !sound;
-    walk->done += entry->size;
-    const phlox_progress progress = {"checking", walk->done, walk->total, true};
-    if (walk->progress && !walk->progress(walk->user, &progress))
-        return px_fail(error, PHLOX_ERROR_CANCELLED, "checking the cache was cancelled");
-    return PHLOX_OK;
+    return status;
 }
 
 phlox_status px_cache_verify(const char *directory, phlox_progress_fn *progress,
                              void *progress_user, size_t *checked, size_t *damaged,
                              phlox_error *error)
 {
-    struct verify_walk walk = {.progress = progress, .user = progress_user};
+    struct verify_walk walk = {
+        .checking = {progress, progress_user, {.what = "checking", .is_bytes = true}}};
     PX_TRY(for_each(directory, add_size, &walk, error));
-    const phlox_status status = for_each(directory, verify_one, &walk, error);
+    PX_TRY(for_each(directory, verify_one, &walk, error));
     *checked = walk.checked;
     *damaged = walk.damaged;
-    return status;
+    return PHLOX_OK;
 }
 
 struct remove_walk {
@@ -490,13 +538,12 @@ phlox_status px_cache_remove(const char *directory, const char *name, size_t *re
                              phlox_error *error)
 {
     struct remove_walk walk = {name, 0};
-    const phlox_status status = for_each(directory, remove_one, &walk, error);
+    PX_TRY(for_each(directory, remove_one, &walk, error));
     *removed = walk.removed;
-    PX_TRY(status);
     if (name && !walk.removed)
         return px_fail(error, PHLOX_ERROR_NOT_FOUND,
                        "%s: no cache entry is called %s; phlox cache ls lists them", directory,
                        name);
-    px_out_clean(directory);
+    px_out_clean(directory, is_own_partial);
     return PHLOX_OK;
 }

@@ -39,8 +39,10 @@ typedef struct px_cache_file {
 } px_cache_file;
 
 /* Opens the file of `key` in `directory`. PHLOX_ERROR_NOT_FOUND when there is none, or when it was
- * stale or damaged and has been removed. The first opening after writing checks every checksum. */
-phlox_status px_cache_open(const char *directory, const px_cache_key *key, px_cache_file *out,
+ * stale or damaged and has been removed. The first opening after writing checks every checksum, which
+ * `progress` (may be NULL) can watch and cancel. */
+phlox_status px_cache_open(const char *directory, const px_cache_key *key,
+                           phlox_progress_fn *progress, void *progress_user, px_cache_file *out,
                            phlox_error *error);
 void px_cache_close(px_cache_file *file);
 /* The bytes of section `index`, which must exist. */

@@ -74,3 +74,12 @@ phlox_status px_error_prefix(phlox_error *error, phlox_status status, const char
     end_with_dots(error->message, sizeof error->message, wanted);
     return status;
 }
+
+phlox_status px_error_advise(phlox_error *error, phlox_status status, const char *advice)
+{
+    if (!error || status == PHLOX_OK) return status;
+    const size_t used = strlen(error->message), room = sizeof error->message - used;
+    const int wanted = snprintf(error->message + used, room, "; %s", advice);
+    end_with_dots(error->message, sizeof error->message, (int)used + wanted);
+    return status;
+}

@@ -22,6 +22,9 @@ phlox_status px_error_pass(phlox_error *error, const char *file, int line, phlox
 phlox_status px_error_prefix(phlox_error *error, phlox_status status, const char *format, ...)
     PX_PRINTF(3, 4);
 
+/* Puts `advice` behind the message. */
+phlox_status px_error_advise(phlox_error *error, phlox_status status, const char *advice);
+
 #define px_fail(error, code, ...) px_error_set(error, __FILE__, __LINE__, code, __VA_ARGS__)
 #define px_fail_memory(error, bytes)                                                             \
     px_fail(error, PHLOX_ERROR_MEMORY,                                                           \

@@ -11,6 +11,7 @@ typedef struct px_map {
     const uint8_t *data;
     size_t size;
     int64_t modified; /* nanoseconds since 1970 */
+    uint64_t device, inode;
 } px_map;
 
 /* Maps a regular file. PHLOX_ERROR_NOT_FOUND when there is none, PHLOX_ERROR_IO otherwise. */
@@ -60,11 +61,17 @@ phlox_status px_out_write(const px_out_file *file, uint64_t offset, const void *
 phlox_status px_out_commit(px_out_file *file, phlox_error *error);
 /* Removes the temporary file; harmless after commit. */
 void px_out_abandon(px_out_file *file);
-/* Removes temporary files in a directory whose writers have died. */
-void px_out_clean(const char *directory);
+/* Removes temporary files in a directory whose writers have died; of names that is_ours accepts. */
+void px_out_clean(const char *directory, bool (*is_ours)(const char *name));
 
-/* Overwrites `size` bytes of an existing file in place; failures are ignored. */
-void px_patch_file(const char *path, uint64_t offset, const void *data, size_t size);
+/* Overwrites `size` bytes in place of the file that was mapped, or removes it, if it is still the one
+ * that has the name; failures are ignored. */
+void px_patch_mapped(const char *path, const px_map *map, uint64_t offset, const void *data,
+                     size_t size);
+void px_remove_mapped(const char *path, const px_map *map);
+
+/* Reads a decimal number whatever the locale; false unless it is the whole text. */
+bool px_read_real(const char *text, double *out);
 
 /* $XDG_CACHE_HOME/phlox or ~/.cache/phlox; free() it. NULL when neither variable is set. */
 char *px_cache_home(void);

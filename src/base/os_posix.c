@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <locale.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -25,8 +26,9 @@ static phlox_status fail_io(const char *path, const char *what, phlox_error *err
                                 : code == ENOMEM                  ? PHLOX_ERROR_MEMORY
                                                                   : PHLOX_ERROR_IO;
     return px_fail(error, status, "%s: %s: %s%s", path, what, strerror(code),
-                   code == ENOSPC || code == EDQUOT ? "; free some space or choose another place"
-                                                    : "");
+                   code == ENOSPC || code == EDQUOT || code == EFBIG
+                       ? "; free some space or choose another place"
+                       : "");
 }
 
 static int64_t modified_of(const struct stat *info)
@@ -43,7 +45,8 @@ phlox_status px_map_open(const char *path, px_map *out, phlox_error *error)
         close(descriptor);
         return px_fail(error, PHLOX_ERROR_IO, "%s: not a regular file", path);
     }
-    px_map map = {.size = (size_t)info.st_size, .modified = modified_of(&info)};
+    px_map map = {.size = (size_t)info.st_size, .modified = modified_of(&info),
+                  .device = (uint64_t)info.st_dev, .inode = (uint64_t)info.st_ino};
     if (map.size) {
         void *const data = mmap(NULL, map.size, PROT_READ, MAP_PRIVATE, descriptor, 0);
         if (data == MAP_FAILED) {
@@ -234,15 +237,22 @@ void px_out_abandon(px_out_file *file)
     out_release(file);
 }
 
+struct cleaning {
+    const char *directory;
+    bool (*is_ours)(const char *name);
+};
+
 static phlox_status clean_one(void *user, const px_dir_entry *entry, phlox_error *error)
 {
     (void)error;
+    const struct cleaning *const cleaning = user;
     const size_t length = strlen(entry->name);
     if (length < PX_OUT_SUFFIX_LENGTH ||
-        strcmp(entry->name + length - PX_OUT_SUFFIX_LENGTH, PX_OUT_SUFFIX) != 0)
+        strcmp(entry->name + length - PX_OUT_SUFFIX_LENGTH, PX_OUT_SUFFIX) != 0 ||
+        !cleaning->is_ours(entry->name))
         return PHLOX_OK;
     char path[4096];
-    snprintf(path, sizeof path, "%s/%s", (const char *)user, entry->name);
+    snprintf(path, sizeof path, "%s/%s", cleaning->directory, entry->name);
     const int descriptor = open(path, O_RDWR | O_CLOEXEC);
     if (descriptor < 0) return PHLOX_OK;
     if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) unlink(path);
@@ -250,17 +260,46 @@ static phlox_status clean_one(void *user, const px_dir_entry *entry, phlox_error
     return PHLOX_OK;
 }
 
-void px_out_clean(const char *directory)
+void px_out_clean(const char *directory, bool (*is_ours)(const char *name))
 {
-    px_list_directory(directory, clean_one, (void *)(uintptr_t)directory, NULL);
+    struct cleaning cleaning = {directory, is_ours};
+    px_list_directory(directory, clean_one, &cleaning, NULL);
 }
 
-void px_patch_file(const char *path, uint64_t offset, const void *data, size_t size)
+static bool is_same(const struct stat *info, const px_map *map)
+{
+    return (uint64_t)info->st_dev == map->device && (uint64_t)info->st_ino == map->inode;
+}
+
+void px_patch_mapped(const char *path, const px_map *map, uint64_t offset, const void *data,
+                     size_t size)
 {
     const int descriptor = open(path, O_WRONLY | O_CLOEXEC);
     if (descriptor < 0) return;
-    if (pwrite(descriptor, data, size, (off_t)offset) < 0) { /* nothing depends on it */ }
+    struct stat info;
+    if (fstat(descriptor, &info) == 0 && is_same(&info, map) &&
+        pwrite(descriptor, data, size, (off_t)offset) < 0) { /* nothing depends on it */
+    }
     close(descriptor);
+}
+
+void px_remove_mapped(const char *path, const px_map *map)
+{
+    struct stat info;
+    if (stat(path, &info) == 0 && is_same(&info, map)) unlink(path);
+}
+
+bool px_read_real(const char *text, double *out)
+{
+    if (text[strspn(text, "+-.0123456789eE")]) return false; /* no blanks, no hexadecimal, no words */
+    const locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (!plain) return false;
+    const locale_t before = uselocale(plain);
+    char *end;
+    *out = strtod(text, &end);
+    uselocale(before);
+    freelocale(plain);
+    return end != text && !*end;
 }
 
 char *px_cache_home(void)

@@ -17,6 +17,7 @@ typedef struct px_tensor {
     int64_t rows, columns;
     px_float_type type;
     const void *data;     /* [rows, columns], little endian, row-major; aligned to nothing */
+    bool mapped;          /* from a file: its pages may be dropped and come back */
     const char *name;     /* in the file, for messages */
     const char *file;     /* path, for messages */
 } px_tensor;

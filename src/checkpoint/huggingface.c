@@ -168,7 +168,8 @@ static phlox_status place_tensor(px_checkpoint *checkpoint, const struct file *f
                        entry->name, desc->num_hidden_layers);
     if (role == PX_ROLES) return PHLOX_OK;
     px_tensor tensor = {.role = role, .layer = (int32_t)layer, .data = entry->data,
-                        .name = entry->name, .file = file->path};
+                        .mapped = file->map.data != NULL, .name = entry->name,
+                        .file = file->path};
     if (!float_type_of(entry->dtype, &tensor.type))
         return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
                        "%s: tensor %s is %s; weights are BF16, F16 or F32", file->path,
@@ -361,14 +362,15 @@ static phlox_status read_tokenizer(struct directory *directory, px_checkpoint *c
 static phlox_status describe_state(const struct directory *directory, px_checkpoint *checkpoint,
                                    phlox_error *error)
 {
-    uint64_t sum = 0, bytes = 0;
+    uint64_t sum = 0, bytes = 0, odd = 1; /* odd: tells the shards apart */
     int64_t newest = 0;
     for (size_t i = 0; i < directory->file_count; i++) {
         const struct file *const file = &directory->files[i];
         const size_t header = file->safetensors.header_size;
         if (!header) continue;
-        sum += px_checksum(file->bytes.data, header, 0) * (2 * i + 1) +
-               (uint64_t)file->map.modified * (2 * i + 3);
+        sum += px_checksum(file->bytes.data, header, 0) * odd +
+               (uint64_t)file->map.modified * (odd + 2);
+        odd += 4;
         bytes += file->bytes.size;
         newest = PX_MAX(newest, file->map.modified);
     }

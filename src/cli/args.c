@@ -15,6 +15,13 @@ int cli_fail(const phlox_error *error)
     return error->code == PHLOX_ERROR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
 }
 
+phlox_status cli_no_memory(size_t bytes, phlox_error *error)
+{
+    *error = (phlox_error){.code = PHLOX_ERROR_MEMORY};
+    snprintf(error->message, sizeof error->message, "no memory for %zu bytes", bytes);
+    return error->code;
+}
+
 int cli_usage(const char *command, const char *format, ...)
 {
     va_list arguments;
@@ -168,6 +175,13 @@ static phlox_status keep_setting(cli_args *args, const char *name, const char *v
     return PHLOX_OK;
 }
 
+static bool unknown_option(struct parser *p, const char *text)
+{
+    p->code = cli_usage(p->command->name,
+                        "unknown option %s (put -- in front of a text that begins with -)", text);
+    return false;
+}
+
 static bool parse_option(struct parser *p, const char *text)
 {
     const bool is_long = text[1] == '-';
@@ -175,10 +189,7 @@ static bool parse_option(struct parser *p, const char *text)
     const char *const equals = is_long ? strchr(name, '=') : NULL;
     const size_t length = equals ? (size_t)(equals - name) : strlen(name);
     const char letter = is_long ? 0 : name[0];
-    if (!is_long && length != 1) {
-        p->code = cli_usage(p->command->name, "unknown option %s", text);
-        return false;
-    }
+    if (!is_long && length != 1) return unknown_option(p, text);
     if ((is_long && length == 4 && memcmp(name, "help", 4) == 0) || letter == 'h') {
         cli_print_help(p->command, p->flags, stdout);
         p->code = cli_finish(EXIT_OK);
@@ -195,10 +206,7 @@ static bool parse_option(struct parser *p, const char *text)
         const phlox_option *const table = phlox_generate_option_table(&count);
         option = generate = find_option(table, count, name, length);
     }
-    if (!option) {
-        p->code = cli_usage(p->command->name, "unknown option %s", text);
-        return false;
-    }
+    if (!option) return unknown_option(p, text);
     const char *value = NULL;
     if (option->argument && !(value = take_value(p, option->name, equals ? equals + 1 : NULL)))
         return false;

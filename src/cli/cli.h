@@ -58,6 +58,8 @@ void cli_print_help(const cli_command *command, const cli_flag *flags, FILE *out
 
 /* ---- messages ------------------------------------------------------------------------------ */
 
+/* Describes the lack of memory for `bytes` in `error`; PHLOX_ERROR_MEMORY. */
+phlox_status cli_no_memory(size_t bytes, phlox_error *error);
 /* Prints "phlox: message" and returns the exit code of the error. */
 int cli_fail(const phlox_error *error);
 /* A wrong use of the command: prints the sentence and how to get help; EXIT_USAGE. */

@@ -33,9 +33,9 @@ static bool write_to(FILE *file, const float *data, size_t rows, size_t columns)
            fwrite(data, sizeof *data, count, file) == count && fflush(file) == 0;
 }
 
-static bool write_file(const char *path, const float *data, size_t rows, size_t columns)
+static bool write_file(const char *path, const char *mode, const float *data, size_t rows, size_t columns)
 {
-    FILE *const file = fopen(path, "wb");
+    FILE *const file = fopen(path, mode);
     if (!file) return false;
     const bool good = write_to(file, data, rows, columns);
     const int code = errno;
@@ -55,18 +55,19 @@ static int write_npy(const char *path, const float *data, size_t rows, size_t co
     if (good && is_stdout) {
         good = write_to(stdout, data, rows, columns);
     } else if (good && cli_is_special(path)) {
-        good = write_file(path, data, rows, columns);
+        good = write_file(path, "wb", data, rows, columns);
     } else if (good) {
         snprintf(temporary, length, "%s.partial", path);
-        good = write_file(temporary, data, rows, columns) && rename(temporary, path) == 0;
-        if (!good) {
+        good = write_file(temporary, "wbx", data, rows, columns) && rename(temporary, path) == 0;
+        if (!good && errno != EEXIST) { /* somebody else's file of that name stays */
             const int code = errno;
             remove(temporary);
             errno = code;
         }
     }
     if (!good && !is_stdout) /* cli_finish() tells of standard output */
-        fprintf(stderr, "phlox: %s: cannot write: %s\n", path, strerror(errno));
+        fprintf(stderr, "phlox: %s%s: cannot write: %s\n", path,
+                errno == EEXIST ? ".partial" : "", strerror(errno));
     free(temporary);
     return good ? EXIT_OK : EXIT_FAILED;
 }

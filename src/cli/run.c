@@ -53,11 +53,7 @@ static phlox_status chat_ids(const phlox_model *model, const struct request *req
     phlox_status status = phlox_chat_tokenize(model, messages, used, true, NULL, 0, count, error);
     if (status != PHLOX_OK) return status;
     *ids = malloc((*count + 1) * sizeof **ids);
-    if (!*ids) {
-        error->code = PHLOX_ERROR_MEMORY;
-        snprintf(error->message, sizeof error->message, "no memory for %zu tokens", *count);
-        return PHLOX_ERROR_MEMORY;
-    }
+    if (!*ids) return cli_no_memory(*count * sizeof **ids, error);
     return phlox_chat_tokenize(model, messages, used, true, *ids, *count, count, error);
 }
 
@@ -160,9 +156,9 @@ static double rate(uint64_t tokens, double seconds)
 static void print_statistics(const phlox_model_info *info, const phlox_statistics *s,
                              size_t used)
 {
-    fprintf(stderr, "%s %s, %d threads | %s | context %zu of %d | prefill %llu tokens, %.1f tok/s | "
-            "decode %llu tokens, %.1f tok/s", info->device, info->kernels, info->threads,
-            info->weights, used, info->context_size, (unsigned long long)s->prefill_tokens,
+    fprintf(stderr, "%s %s, %d threads | %s, %s | context %zu of %d | prefill %llu tokens, "
+            "%.1f tok/s | decode %llu tokens, %.1f tok/s", info->device, info->kernels,
+            info->threads, info->path[0] ? info->path : info->form, info->weights, used, info->context_size, (unsigned long long)s->prefill_tokens,
             rate(s->prefill_tokens, s->prefill_seconds), (unsigned long long)s->decode_tokens,
             rate(s->decode_tokens, s->decode_seconds));
     if (s->rope_recomputes)
@@ -186,7 +182,10 @@ static int print_json(const struct answer *answer, const phlox_model_info *info,
         rate(s->prefill_tokens, s->prefill_seconds), "decode_tokens_per_second",
         rate(s->decode_tokens, s->decode_seconds), "rope_recomputes",
         (json_int_t)s->rope_recomputes, "context_shifts", (json_int_t)s->context_shifts);
-    if (!json) return EXIT_FAILED;
+    if (!json) {
+        fputs("phlox: no memory for the answer as JSON\n", stderr);
+        return EXIT_FAILED;
+    }
     json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     putchar('\n');
     json_decref(json);
@@ -195,6 +194,24 @@ static int print_json(const struct answer *answer, const phlox_model_info *info,
 
 /* ---- the command --------------------------------------------------------------------------- */
 
+/* Applies the options of the command line. What says outright whether to sample comes last: it
+ * decides over what options such as --top-k imply. */
+static phlox_status apply_options(const cli_args *args, phlox_generate_options *options,
+                                  phlox_error *error)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < args->generate_count; i++) {
+            const char *const name = args->generate[i].name;
+            const bool decides = strcmp(name, "sample") == 0 || strcmp(name, "greedy") == 0;
+            if (decides != (pass == 1)) continue;
+            const phlox_status status =
+                phlox_generate_options_set(options, name, args->generate[i].value, error);
+            if (status != PHLOX_OK) return status;
+        }
+    }
+    return PHLOX_OK;
+}
+
 static phlox_status generate(phlox_model *model, phlox_session *session,
                              const struct request *request, phlox_text *stops,
                              struct answer *answer, phlox_generate_result *result,
@@ -202,12 +219,8 @@ static phlox_status generate(phlox_model *model, phlox_session *session,
 {
     phlox_generate_options options;
     phlox_generate_options_init(&options, model);
-    for (int i = 0; i < request->args.generate_count; i++) {
-        const phlox_status status =
-            phlox_generate_options_set(&options, request->args.generate[i].name,
-                                       request->args.generate[i].value, error);
-        if (status != PHLOX_OK) return status;
-    }
+    const phlox_status status = apply_options(&request->args, &options, error);
+    if (status != PHLOX_OK) return status;
     for (size_t i = 0; i < request->stop_count; i++) stops[i] = phlox_text_of(request->stops[i]);
     options.stop_strings = stops;
     options.stop_count = request->stop_count;
@@ -251,7 +264,8 @@ static int answer_prompt(struct request *request, phlox_model *model, phlox_text
     phlox_text *const stops = calloc(request->stop_count + 1, sizeof *stops);
     cli_progress_bar bar = {0};
     int code = EXIT_FAILED;
-    phlox_status status = stops ? phlox_session_create(model, &session, &error) : PHLOX_ERROR_MEMORY;
+    phlox_status status = stops ? phlox_session_create(model, &session, &error)
+                                : cli_no_memory(request->stop_count * sizeof *stops, &error);
     cli_cancels(session);
     if (status == PHLOX_OK) status = prompt_ids(model, request, prompt, &ids, &count, &error);
     if (status == PHLOX_OK && !count) {
@@ -279,6 +293,14 @@ static int answer_prompt(struct request *request, phlox_model *model, phlox_text
 static const char *find_clash(const struct request *request)
 {
     const int prompts = request->args.count - (request->model ? 0 : 1);
+    bool sample = false, greedy = false;
+    for (int i = 0; i < request->args.generate_count; i++) {
+        sample |= strcmp(request->args.generate[i].name, "sample") == 0;
+        greedy |= strcmp(request->args.generate[i].name, "greedy") == 0;
+    }
+    if (sample && greedy) return "--sample and --greedy exclude each other";
+    if (request->args.model.chat_format && (request->raw || request->ids_text))
+        return "--chat-format has no meaning with --raw and --ids";
     if (request->model && request->args.count > 1) return "with -m there is one prompt";
     if (request->ids_text && prompts > 0) return "--ids takes the place of the prompt";
     if (request->ids_text && request->raw) return "--ids and --raw exclude each other";
@@ -293,6 +315,10 @@ static int execute(struct request *request)
     phlox_error error;
     phlox_model *model = NULL;
     const char *const given = choose_prompt(request);
+    /* A path with a slip in it is not a question for the built-in model. */
+    if (!request->model && request->args.count == 1 && strchr(given, '/') && !strpbrk(given, " \t\n"))
+        return cli_usage("run", "%s: no such model (a prompt that looks like a path goes behind "
+                         "-m MODEL)", given);
     const bool reads = !request->ids_text && strcmp(given, "-") == 0;
     phlox_text prompt = phlox_text_of(given);
     if (reads) {

@@ -50,22 +50,6 @@ static int run_tokenize(int argc, char **argv)
     return status == PHLOX_OK ? EXIT_OK : cli_fail(&error);
 }
 
-/* Ids between the tokenizer's and the model's vocabulary have no text; those behind are wrong. */
-static phlox_status check_ids(const phlox_model *model, const int32_t *ids, size_t count,
-                              phlox_error *error)
-{
-    phlox_model_info info;
-    phlox_model_get_info(model, &info);
-    for (size_t i = 0; i < count; i++) {
-        if (ids[i] < info.vocab_size) continue;
-        *error = (phlox_error){.code = PHLOX_ERROR_ARGUMENT};
-        snprintf(error->message, sizeof error->message,
-                 "id %d at place %zu is not in the vocabulary of %d", ids[i], i, info.vocab_size);
-        return error->code;
-    }
-    return PHLOX_OK;
-}
-
 static int run_detokenize(int argc, char **argv)
 {
     bool raw = false;
@@ -84,12 +68,13 @@ static int run_detokenize(int argc, char **argv)
     phlox_status status = open_described(&args, &model, &error);
     if (status == PHLOX_OK)
         status = cli_read_ids(args.count > 1 ? args.positionals[1] : "@-", &ids, &count, &error);
-    if (status == PHLOX_OK) status = check_ids(model, ids, count, &error);
     if (status == PHLOX_OK)
         status = phlox_detokenize(model, ids, count, raw, NULL, 0, &size, &error);
-    if (status == PHLOX_OK && (text = malloc(size + 1)))
+    if (status == PHLOX_OK && !(text = malloc(size + 1)))
+        status = cli_no_memory(size, &error);
+    if (status == PHLOX_OK)
         status = phlox_detokenize(model, ids, count, raw, text, size, &size, &error);
-    if (status == PHLOX_OK && text) {
+    if (status == PHLOX_OK) {
         fwrite(text, 1, size, stdout);
         if (cli_is_terminal(stdout)) putchar('\n');
     }

@@ -1,6 +1,6 @@
 #include "engine/plan.h"
 
-#include "base/os.h"
+#include "base/cache.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -56,7 +56,7 @@ static void measure_rows(void *context, int64_t begin, int64_t end)
     const char *const source = (const char *)tensor->data + (size_t)begin * row_bytes;
     float most = 0;
     px_quant_sensitivity(tensor->type, source, end - begin, tensor->columns, &most);
-    px_map_drop(source, (size_t)(end - begin) * row_bytes);
+    if (tensor->mapped) px_map_drop(source, (size_t)(end - begin) * row_bytes);
     uint32_t bits, seen = atomic_load(&job->most);
     memcpy(&bits, &most, sizeof bits);
     while (bits > seen && !atomic_compare_exchange_weak(&job->most, &seen, bits)) continue;
@@ -126,7 +126,6 @@ static void describe_quantized(const px_quant_options *quant, px_plan *plan)
     const char *const symmetry = quant->symmetric ? "sym" : "asym";
     if (!is_int4) {
         snprintf(plan->summary, sizeof plan->summary, "int8 %s per channel", symmetry);
-        snprintf(plan->variant, sizeof plan->variant, "layout 1, %s", plan->summary);
         return;
     }
     char group[24] = "per channel";
@@ -142,9 +141,19 @@ static void describe_quantized(const px_quant_options *quant, px_plan *plan)
     else
         snprintf(plan->summary, sizeof plan->summary, "int4 %s %s for %g of the weights, rest %s",
                  symmetry, group, quant->ratio, backup);
-    snprintf(plan->variant, sizeof plan->variant, "layout 1, int4 %s %s ratio %.17g backup %d all %d "
-             "fallback %d", symmetry, group, quant->ratio, (int)quant->backup, quant->all_layers,
-             (int)quant->fallback);
+}
+
+/* Names what every matrix becomes, not the options that led to it: options with the same outcome
+ * share a packed file. */
+static void name_variant(px_plan *plan)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        const px_plan_item *const item = &plan->items[i];
+        const int64_t outcome[] = {item->type, item->group_size, item->format.symmetric};
+        sum += px_checksum(outcome, sizeof outcome, i * sizeof outcome);
+    }
+    snprintf(plan->variant, sizeof plan->variant, "layout 1, %016llx", (unsigned long long)sum);
 }
 
 static phlox_status plan_float(px_weight_type type, bool as_stored, px_plan *plan)
@@ -154,7 +163,6 @@ static phlox_status plan_float(px_weight_type type, bool as_stored, px_plan *pla
         finish_item(item, as_stored ? stored_type(item->tensor->type) : type, NULL);
     }
     snprintf(plan->summary, sizeof plan->summary, "%s", type_name(type));
-    snprintf(plan->variant, sizeof plan->variant, "layout 1, %s", plan->summary);
     return PHLOX_OK;
 }
 
@@ -195,6 +203,7 @@ phlox_status px_plan_make(const px_checkpoint *checkpoint, const phlox_model_opt
         return status;
     }
     for (size_t i = 0; i < plan.count; i++) plan.converts |= !plan.items[i].as_stored;
+    name_variant(&plan);
     *out = plan;
     return PHLOX_OK;
 }

@@ -20,7 +20,7 @@ typedef struct px_plan {
     size_t count;
     bool converts;       /* some item is not as stored */
     size_t norm_bytes;   /* of all norms, which run as f32 */
-    char variant[192];   /* names the outcome, for the cache and for messages */
+    char variant[48];    /* names the outcome, for the cache */
     char summary[96];
 } px_plan;
 

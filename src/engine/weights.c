@@ -80,8 +80,9 @@ static phlox_status convert_block(struct conversion *job, int64_t begin, int64_t
     }
     px_aligned_free(block);
     const size_t row_bytes = source_row_bytes(item->tensor);
-    px_map_drop((const char *)item->tensor->data + (size_t)begin * row_bytes,
-                (size_t)(end - begin) * row_bytes);
+    if (item->tensor->mapped)
+        px_map_drop((const char *)item->tensor->data + (size_t)begin * row_bytes,
+                    (size_t)(end - begin) * row_bytes);
     return status;
 }
 
@@ -191,7 +192,12 @@ static phlox_status pack_to_cache(const px_checkpoint *checkpoint, const px_plan
     char *const source = px_real_path(checkpoint->path);
     if (!source) return px_fail_memory(error, strlen(checkpoint->path));
     const px_cache_key key = {"weights", source, checkpoint->state, plan->variant};
-    phlox_status status = px_cache_open(cache_dir, &key, &out->file, error);
+    phlox_status status = px_cache_open(cache_dir, &key, options->progress, options->progress_user,
+                                        &out->file, error);
+    if (status == PHLOX_ERROR_CANCELLED) {
+        free(source);
+        return status;
+    }
     if (status == PHLOX_OK && sections_match(&out->file, sink)) {
         out->from_cache = true;
         free(source);
@@ -205,7 +211,17 @@ static phlox_status pack_to_cache(const px_checkpoint *checkpoint, const px_plan
         if (status == PHLOX_OK) status = px_cache_commit(sink->writer, error);
         else px_cache_abandon(sink->writer);
     }
-    if (status == PHLOX_OK) status = px_cache_open(cache_dir, &key, &out->file, error);
+    if (status == PHLOX_ERROR_IO || status == PHLOX_ERROR_NOT_FOUND)
+        px_error_advise(error, status, "name another place with --cache-dir or use --no-cache");
+    if (status == PHLOX_OK) {
+        status = px_cache_open(cache_dir, &key, options->progress, options->progress_user,
+                               &out->file, error);
+        if (status == PHLOX_ERROR_NOT_FOUND)
+            status = px_fail(error, PHLOX_ERROR_IO,
+                             "%s: the packed weights were removed while they were opened; start "
+                             "again, with a larger --cache-limit if another start made room",
+                             cache_dir);
+    }
     free(source);
     return status;
 }

@@ -204,8 +204,13 @@ phlox_status px_generate(phlox_session *session, const phlox_generate_options *o
     struct generation g = {.session = session, .options = options, .piece = piece, .user = user};
     phlox_status status =
         px_sampler_create(options, session->runtime->desc->vocab_size, &g.sampler, error);
-    if (status == PHLOX_OK && session->runtime->tokenizer)
-        status = px_text_stream_create(session->runtime->tokenizer, true, false, &g.stream, error);
+    /* Behind a control token the answer is a text of its own; elsewhere it goes on. */
+    const px_tokenizer *const tokenizer = session->runtime->tokenizer;
+    if (status == PHLOX_OK && tokenizer) {
+        const int32_t last = session->ids.data[session->ids.count - 1];
+        status = px_text_stream_create(tokenizer, px_tokenizer_is_control(tokenizer, last), false,
+                                       &g.stream, error);
+    }
     if (status == PHLOX_OK) status = run(&g, error);
     px_sampler_free(g.sampler);
     px_text_stream_free(g.stream);

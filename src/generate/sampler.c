@@ -191,13 +191,18 @@ int32_t px_sampler_next(px_sampler *s, const float *logits, const int32_t *seen,
     return s->candidates[(size_t)s->vocab - 1 - i].id;
 }
 
-void px_logprobs(const float *logits, int32_t vocab, int32_t id, phlox_token_info *token,
-                 phlox_token_info *top, size_t top_count)
+double px_log_sum_exp(const float *logits, int32_t vocab)
 {
     const float best = logits[best_of(logits, vocab)];
     double sum = 0;
     for (int32_t i = 0; i < vocab; i++) sum += exp((double)logits[i] - best);
-    const double log_sum = best + log(sum);
+    return best + log(sum);
+}
+
+void px_logprobs(const float *logits, int32_t vocab, int32_t id, phlox_token_info *token,
+                 phlox_token_info *top, size_t top_count)
+{
+    const double log_sum = px_log_sum_exp(logits, vocab);
     *token = (phlox_token_info){id, (float)(logits[id] - log_sum)};
     size_t count = 0;
     for (int32_t i = 0; i < vocab && top_count; i++) {

@@ -17,6 +17,9 @@ void px_sampler_free(px_sampler *sampler);
 int32_t px_sampler_next(px_sampler *sampler, const float *logits, const int32_t *seen,
                         size_t seen_count, size_t generated);
 
+/* log(sum of exp(logits)), so that logits[id] minus it is a log-probability. logits: [vocab] */
+double px_log_sum_exp(const float *logits, int32_t vocab);
+
 /* Log-probabilities before temperature and penalties: of `id`, and of the best `top_count`. */
 void px_logprobs(const float *logits, int32_t vocab, int32_t id, phlox_token_info *token,
                  phlox_token_info *top, size_t top_count);

@@ -65,11 +65,7 @@ static phlox_status fill_cache(phlox_session *session, size_t first, float *all,
     const px_runtime *const runtime = session->runtime;
     const size_t end = session->ids.count, vocab = (size_t)runtime->desc->vocab_size;
     const bool is_long = px_desc_is_long(runtime->desc, end);
-    if (is_long != session->is_long && session->cached) {
-        session->statistics.rope_recomputes++;
-        session->statistics.recomputed_tokens += session->cached;
-        cut_cache(session, 0);
-    }
+    if (is_long != session->is_long) cut_cache(session, 0);
     session->is_long = is_long;
     phlox_progress report = {.what = "reading the prompt", .total = end - session->cached};
     while (session->cached < end) {
@@ -104,15 +100,21 @@ static phlox_status fill_cache(phlox_session *session, size_t first, float *all,
     return PHLOX_OK;
 }
 
-/* fill_cache() with the clock: one token behind others is a decoded one. */
+/* fill_cache() with the clock: one token behind others is a decoded one. What a switch of the longrope
+ * factors computes again counts as prefill. */
 static phlox_status compute(phlox_session *session, size_t first, float *all,
                             phlox_progress_fn *progress, void *progress_user, phlox_error *error)
 {
     const double start = px_seconds();
-    const size_t count = session->ids.count - session->cached;
+    const bool switches = px_desc_is_long(session->runtime->desc, session->ids.count) !=
+                          session->is_long;
+    const size_t dropped = switches ? session->cached : 0;
+    const size_t count = session->ids.count - session->cached + dropped;
     PX_TRY(fill_cache(session, first, all, progress, progress_user, error));
     const bool is_decode = count == 1 && session->ids.count > 1;
     phlox_statistics *const s = &session->statistics;
+    s->rope_recomputes += dropped > 0;
+    s->recomputed_tokens += dropped;
     *(is_decode ? &s->decode_tokens : &s->prefill_tokens) += count;
     *(is_decode ? &s->decode_seconds : &s->prefill_seconds) += px_seconds() - start;
     return PHLOX_OK;

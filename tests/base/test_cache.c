@@ -40,7 +40,7 @@ static void make(const char *directory, const px_cache_key *key, uint64_t limit)
 static phlox_status open_it(const char *directory, const px_cache_key *key, phlox_error *error)
 {
     px_cache_file file;
-    const phlox_status status = px_cache_open(directory, key, &file, error);
+    const phlox_status status = px_cache_open(directory, key, NULL, NULL, &file, error);
     if (status != PHLOX_OK) return status;
     uint8_t data[10000];
     fill(data, sizeof data, 1);
@@ -134,7 +134,7 @@ static void damage_is_noticed(void **state)
         free(bytes);
         test_patch(path, place, &wrong, 1);
         px_cache_file file;
-        if (px_cache_open(directory, &key, &file, &error) == PHLOX_OK)
+        if (px_cache_open(directory, &key, NULL, NULL, &file, &error) == PHLOX_OK)
             fail_msg("byte %ld changed and not noticed", place);
         assert_int_equal(error.code, PHLOX_ERROR_NOT_FOUND);
         assert_false(test_exists(path));
@@ -197,7 +197,7 @@ static void first_use_verifies(void **state)
     const char wrong = 0x55;
     test_patch(path, 2 * PAGE + 100, &wrong, 1);
     px_cache_file file;
-    MUST(px_cache_open(directory, &key, &file, &error));
+    MUST(px_cache_open(directory, &key, NULL, NULL, &file, &error));
     px_cache_close(&file);
     size_t checked = 9, damaged = 9;
     MUST(px_cache_verify(directory, NULL, NULL, &checked, &damaged, &error));
@@ -262,8 +262,9 @@ static void lists_verifies_removes(void **state)
     MUST(px_cache_list(directory, list_one, &listed, &error));
     assert_int_equal(listed.count, 1);
 
-    test_write_text(directory, "broken.phlox", "no header");
-    set_age(test_path(path, "%s/broken.phlox", directory), 5000);
+    static const char broken[] = "weights-00000000000000000000000000000000.phlox";
+    test_write_text(directory, broken, "no header");
+    set_age(test_path(path, "%s/%s", directory, broken), 5000);
     listed = (struct listed){0};
     MUST(px_cache_list(directory, list_one, &listed, &error));
     assert_string_equal(listed.names[0], "damaged ");
@@ -277,7 +278,8 @@ static void lists_verifies_removes(void **state)
               "nobody");
     MUST_FAIL(px_cache_remove(directory, "bystander.txt", &removed, &error), PHLOX_ERROR_NOT_FOUND,
               "bystander");
-    test_write_text(directory, "dead.phlox.abcdef" PX_OUT_SUFFIX, "left behind");
+    test_write_text(directory, "weights-ffffffffffffffffffffffffffffffff.phlox.1-2-0" PX_OUT_SUFFIX,
+                    "left behind");
     MUST(px_cache_remove(directory, NULL, &removed, &error));
     assert_int_equal(removed, 2);
     MUST(px_cache_remove(directory, NULL, &removed, &error));
@@ -339,14 +341,15 @@ static void partial_files(void **state)
     phlox_error error;
     px_cache_section section = {.name = "one", .size = 100};
     px_cache_writer *writer = NULL, *other = NULL;
-    test_write_text(directory, "weights-0.phlox.abcdef" PX_OUT_SUFFIX, "of a dead writer");
+    test_write_text(directory, "weights-0123456789abcdef0123456789abcdef.phlox.a-b-0" PX_OUT_SUFFIX,
+                    "of a dead writer");
     MUST(px_cache_create(directory, no_limit, &key, &section, 1, &writer, &error));
     assert_int_equal(test_for_each(directory, NULL, NULL), 1);
     /* A second writer of the same file leaves the first alone. */
     MUST(px_cache_create(directory, no_limit, &key, &section, 1, &other, &error));
     assert_int_equal(test_for_each(directory, NULL, NULL), 2);
-    MUST_FAIL(px_cache_open(directory, &key, &(px_cache_file){0}, &error), PHLOX_ERROR_NOT_FOUND,
-              "");
+    MUST_FAIL(px_cache_open(directory, &key, NULL, NULL, &(px_cache_file){0}, &error),
+              PHLOX_ERROR_NOT_FOUND, "");
     px_cache_abandon(other);
     px_cache_abandon(NULL);
     uint8_t data[100] = {7};
@@ -355,10 +358,34 @@ static void partial_files(void **state)
     MUST(px_cache_write(writer, 0, 0, data, 100, &error));
     MUST(px_cache_commit(writer, &error));
     px_cache_file file;
-    MUST(px_cache_open(directory, &key, &file, &error));
+    MUST(px_cache_open(directory, &key, NULL, NULL, &file, &error));
     assert_memory_equal(px_cache_data(&file, 0), data, 100);
     px_cache_close(&file);
     assert_int_equal(test_for_each(directory, NULL, NULL), 1);
+}
+
+/* A directory that others use as well: nothing of theirs is listed, verified, evicted or removed. */
+static void files_of_others_stay(void **state)
+{
+    char *const directory = *state;
+    static const char *const others[] = {
+        "movie.mkv.partial", "notes.phlox", "weights-0.phlox", "weights-xyz.phlox.1-2-3.partial",
+        "weights-0123456789abcdef0123456789abcdeg.phlox",
+        "weights-0123456789abcdef0123456789abcdef.phlox.old",
+    };
+    for (size_t i = 0; i < PX_COUNT(others); i++) test_write_text(directory, others[i], "theirs");
+    phlox_error error;
+    const px_cache_key key = key_of("/a");
+    px_cache_section section = {.name = "one", .size = 5000};
+    px_cache_writer *writer;
+    MUST(px_cache_create(directory, 16384, &key, &section, 1, &writer, &error));
+    px_cache_abandon(writer);
+    size_t checked, damaged, removed;
+    MUST(px_cache_verify(directory, NULL, NULL, &checked, &damaged, &error));
+    assert_int_equal(checked + damaged, 0);
+    MUST(px_cache_remove(directory, NULL, &removed, &error));
+    assert_int_equal(removed, 0);
+    assert_int_equal(test_for_each(directory, NULL, NULL), PX_COUNT(others));
 }
 
 static void no_directory(void **state)
@@ -474,6 +501,7 @@ int main(void)
         TEST(first_use_verifies),     TEST(lists_verifies_removes),
         TEST(verify_can_be_cancelled), TEST(the_limit_evicts),
         TEST(partial_files),          TEST(no_directory),
+        TEST(files_of_others_stay),
         TEST(threads_write_one_file), cmocka_unit_test(the_checksum_adds_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,6 +121,11 @@ static void no_space(void **state)
     close(full.descriptor);
 }
 
+static bool is_dead_or_alive(const char *name)
+{
+    return strncmp(name, "dead", 4) == 0 || strncmp(name, "alive", 5) == 0;
+}
+
 static void cleans_what_the_dead_left(void **state)
 {
     char *const directory = *state, path[TEST_PATH];
@@ -130,13 +135,14 @@ static void cleans_what_the_dead_left(void **state)
     test_write_text(directory, "dead.abcdef" PX_OUT_SUFFIX, "left behind");
     test_write_text(directory, "bystander", "stays");
     test_write_text(directory, "not" PX_OUT_SUFFIX ".really", "stays");
-    px_out_clean(directory);
-    assert_int_equal(test_for_each(directory, NULL, NULL), 3);
+    test_write_text(directory, "movie" PX_OUT_SUFFIX, "somebody else's");
+    px_out_clean(directory, is_dead_or_alive);
+    assert_int_equal(test_for_each(directory, NULL, NULL), 4);
     assert_false(test_exists(test_path(path, "%s/dead.abcdef" PX_OUT_SUFFIX, directory)));
     MUST(px_out_write(&alive, 0, "x", 1, &error));
     MUST(px_out_commit(&alive, &error));
     assert_true(test_exists(test_path(path, "%s/alive", directory)));
-    px_out_clean("/nonexistent/place");
+    px_out_clean("/nonexistent/place", is_dead_or_alive);
 }
 
 static void directories(void **state)
@@ -198,8 +204,42 @@ static void lists_regular_files(void **state)
     MUST(px_remove_file(path, &error));
     MUST_FAIL(px_remove_file(path, &error), PHLOX_ERROR_NOT_FOUND, "a");
     px_touch(path);
-    px_patch_file(path, 0, "x", 1);
+    px_patch_mapped(path, &(px_map){0}, 0, "x", 1);
     assert_false(test_exists(path));
+}
+
+/* Only the file that was mapped is changed or removed, not a new one of its name. */
+static void touches_only_what_was_mapped(void **state)
+{
+    char *const directory = *state, path[TEST_PATH], other[TEST_PATH];
+    phlox_error error;
+    px_map map, again;
+    test_path(path, "%s/mapped", directory);
+    test_write_text(directory, "mapped", "old");
+    MUST(px_map_open(path, &map, &error));
+    px_patch_mapped(path, &map, 1, "x", 1);
+    MUST(px_map_open(path, &again, &error));
+    assert_memory_equal(again.data, "oxd", 3);
+    px_map_close(&again);
+    test_write_text(directory, "new", "new");
+    rename(test_path(other, "%s/new", directory), path);
+    px_patch_mapped(path, &map, 1, "x", 1);
+    px_remove_mapped(path, &map);
+    MUST(px_map_open(path, &again, &error));
+    assert_memory_equal(again.data, "new", 3);
+    px_remove_mapped(path, &again);
+    assert_false(test_exists(path));
+    px_map_close(&map);
+    px_map_close(&again);
+}
+
+static void reads_numbers(void **state)
+{
+    (void)state;
+    double value;
+    assert_true(px_read_real("-0.75e1", &value) && value == -7.5);
+    static const char *const wrong[] = {"", " 1", "0x10", "1,5", "1 ", "nan", "inf", "-"};
+    for (size_t i = 0; i < PX_COUNT(wrong); i++) assert_false(px_read_real(wrong[i], &value));
 }
 
 static void cache_home(void **state)
@@ -254,6 +294,7 @@ int main(void)
         TEST(maps),        TEST(what_is_no_file),           TEST(unreadable),
         TEST(writes_whole_files_or_none), TEST(no_space),   TEST(cleans_what_the_dead_left),
         TEST(directories), TEST(lists_regular_files),       TEST(cache_home),
+        TEST(touches_only_what_was_mapped), TEST(reads_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

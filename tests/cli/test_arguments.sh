@@ -61,6 +61,14 @@ wrong --model run -m
 wrong --system run --system
 wrong '--json value' run --json=yes x
 wrong --sym run --sym=1 x
+wrong '--sym --asym' run --sym --asym x
+wrong '--sample --greedy' run --greedy --sample x
+wrong '--no-cache --cache-dir' run --no-cache --cache-dir d x
+wrong '--chat-format --raw' run --chat-format phi3 --raw x
+wrong -- run '-5 + 3?'
+wrong 'model -m' run phi3/no-such-model
+wrong --seed run --seed 0x10 x
+wrong --temperature run --temperature 0,7 x
 wrong --temperature run --temperature
 for command in info tokenize detokenize logits perplexity cache; do
     wrong $command $command

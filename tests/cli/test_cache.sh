@@ -127,7 +127,7 @@ expect 1 run "$mini" --ids 1 $format --cache-dir noise; says noise
 expect 1 run "$mini" --ids 1 $format --cache-dir noise/below; says noise
 if [ -d /proc/self ]; then
     # shellcheck disable=SC2086
-    expect 1 run "$mini" --ids 1 $format --cache-dir /proc/phlox; says /proc/phlox
+    expect 1 run "$mini" --ids 1 $format --cache-dir /proc/phlox; says /proc/phlox --cache-dir --no-cache
 fi
 # A tokenizer that cannot be kept costs time only.
 expect 0 tokenize "$demo" hello --cache-dir noise
@@ -140,6 +140,24 @@ HOME=$work/home answers
 XDG_CACHE_HOME=relative HOME=$work/home2 answers
 [ -d home2/.cache/phlox ] || fail 'a relative XDG_CACHE_HOME is not passed over'
 export HOME="$work/home" XDG_CACHE_HOME="$work/cache"
+
+# A directory of somebody's files.
+mkdir shared
+for name in movie.mkv.partial notes.phlox weights-1.phlox.partial; do echo theirs >shared/$name; done
+# shellcheck disable=SC2086
+expect 0 run "$mini" --ids 1 --max-new-tokens 1 $format --cache-dir shared
+expect 0 cache verify --cache-dir shared; prints '1 checked, 0 damaged'
+expect 0 cache rm --all --cache-dir shared; prints '1 removed'
+[ "$(cat shared/* | grep -c theirs)" = 3 ] || fail 'a file of somebody else is gone'
+
+# A limit on the size of files is an error with a sentence.
+mkdir limited
+# shellcheck disable=SC2086
+(ulimit -f 20 && exec "$program" run "$mini" --ids 1 $format --cache-dir "$work/limited") >"$out" 2>"$err"
+code=$? last='phlox run, files of 10 kB at most'
+[ "$code" = 1 ] || fail 'exit code 1 is meant'
+says limited space
+[ -z "$(ls limited)" ] || fail 'a partial file is left behind the limit'
 
 # A full disk, where a small one can be mounted.
 mkdir small

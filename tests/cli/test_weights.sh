@@ -7,7 +7,7 @@ ids=$(npy_ids "$mini/ids.npy")
 weights() {
     summary=$1 directory=$2
     shift 2
-    expect 0 run "$directory" --ids 1,2,3 --max-new-tokens 2 "$@"; says "| $summary |"
+    expect 0 run "$directory" --ids 1,2,3 --max-new-tokens 2 "$@"; says ", $summary |"
     expect 0 info "$directory" --json "$@"; read_json; has .weights "$summary"
     bytes=$(field .weight_bytes)
 }

@@ -68,7 +68,7 @@ static void try_file(const uint8_t *data, size_t size)
     FILE *const file = fopen(place.path, "wb");
     must(file != NULL && fwrite(data, 1, size, file) == size && fclose(file) == 0);
     px_cache_file opened;
-    if (px_cache_open(place.directory, &key, &opened, NULL) == PHLOX_OK) {
+    if (px_cache_open(place.directory, &key, NULL, NULL, &opened, NULL) == PHLOX_OK) {
         volatile uint8_t sum = 0;
         for (size_t i = 0; i < opened.count; i++) {
             const uint8_t *const bytes = px_cache_data(&opened, i);

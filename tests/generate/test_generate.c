@@ -139,7 +139,7 @@ static void unnamed_and_split_characters(void **state)
     check_text("l", greedy(1), "\xef\xbf\xbd", PHLOX_STOP_LENGTH, 1);
     check_text("m", greedy(-1), "!", PHLOX_STOP_EOS, 3); /* an id that has no text */
     check_text("n", greedy(-1), "hello", PHLOX_STOP_EOS, 3);
-    check_text("o", greedy(-1), "the!", PHLOX_STOP_EOS, 3); /* as decode: no space in front */
+    check_text("o", greedy(-1), " the!", PHLOX_STOP_EOS, 3); /* it goes on behind "o" */
 }
 
 /* ---- stop strings -------------------------------------------------------------------------- */
@@ -204,8 +204,8 @@ static void stop_strings_across_tokens_and_bytes(void **state)
     check_stop("k", "\xc3\xa9", "", "\xc3\xa9", 6);
     check_stop("k", "\xe6\x97\xa5", "\xc3\xa9", "\xe6\x97\xa5", 6);
     check_stop("k", "\xc3\xa9\xe6\x97\xa6", "\xc3\xa9\xe6\x97\xa5!", NULL, 7);
-    check_stop("o", "the", "", "the", 1);
-    check_stop("o", " the", "the!", NULL, 3);
+    check_stop("o", "the", " ", "the", 1);
+    check_stop("o", " the", "", " the", 1);
 }
 
 /* ---- the context --------------------------------------------------------------------------- */

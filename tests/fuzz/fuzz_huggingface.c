@@ -1,0 +1,40 @@
+/* A whole checkpoint in memory: config, index and shards, tokenizer files. The input is a run of
+ * files, each as one byte (which of the names below), three bytes of length (little endian) and so
+ * many bytes. */
+#include "checkpoint/checkpoint.h"
+
+static const char *const names[] = {
+    "config.json",         "generation_config.json", "model.safetensors",
+    "model.safetensors.index.json", "a.safetensors", "b.safetensors",
+    "tokenizer.json",      "tokenizer_config.json",  "special_tokens_map.json",
+    "chat_template.jinja",
+};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    px_memory_file files[16];
+    size_t count = 0;
+    while (size >= 4 && count < PX_COUNT(files)) {
+        const size_t wanted = data[1] | (size_t)data[2] << 8 | (size_t)data[3] << 16;
+        const size_t length = PX_MIN(wanted, size - 4);
+        files[count++] = (px_memory_file){names[data[0] % PX_COUNT(names)],
+                                          {(const char *)data + 4, length}};
+        data += 4 + length;
+        size -= 4 + length;
+    }
+    px_checkpoint *checkpoint = NULL;
+    phlox_error error;
+    volatile uint8_t sum = 0;
+    if (px_checkpoint_open_memory(files, count, &checkpoint, &error) != PHLOX_OK) return 0;
+    for (int role = 0; role < PX_ROLES; role++) {
+        const px_tensor *const tensor = px_checkpoint_tensor(checkpoint, (px_role)role, 0);
+        if (!tensor) continue;
+        const uint8_t *const bytes = tensor->data;
+        const size_t all = (size_t)(tensor->rows * tensor->columns) * px_float_size(tensor->type);
+        for (size_t i = 0; i < all; i++) sum = (uint8_t)(sum + bytes[i]);
+    }
+    px_checkpoint_close(&checkpoint);
+    return 0;
+}
