@@ -38,6 +38,6 @@ LD_LIBRARY_PATH=$libraries "$work/hello" >"$work/shared.txt"
 cmp "$work/shared.txt" "$work/static.txt"
 grep -q phlox "$work/shared.txt" || { echo "the model does not name phlox:"; cat "$work/shared.txt"; exit 1; }
 
-"$installed/bin/phlox" run 'Can you introduce yourself?' >"$work/program.txt" 2>/dev/null
+"$installed/bin/phlox" run 'What is an NPU?' >"$work/program.txt" 2>/dev/null
 [ -s "$work/program.txt" ] || { echo "the installed program said nothing"; exit 1; }
 cat "$work/shared.txt"
