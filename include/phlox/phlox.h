@@ -155,7 +155,7 @@ typedef struct phlox_model_info {
     const char *path;        /* as given, or "" */
     const char *device;      /* "cpu" */
     const char *device_reason; /* a sentence: why this device */
-    const char *kernels;     /* "avx2", "reference", ... */
+    const char *kernels;     /* "avx512-vnni", "avx2", "reference", ... */
     const char *weights;     /* e.g. "int4 sym g128, embedding and lm_head int8" */
     const char *stored;      /* encoding of the file: "bf16" */
     const char *chat_format; /* name, or "" when there is none */

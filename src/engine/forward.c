@@ -18,7 +18,7 @@ struct px_scratch {
     float *logits_in; /* [hidden] rows whose logits are wanted */
     float *logits;   /* [logits_capacity, vocab] */
     float *cosine, *sine; /* [rotary_dim / 2] */
-    int8_t *q8;      /* [widest, padded] quantized input of the next matrix */
+    int8_t *q8;      /* quantized input of the next matrix, in tiles as in px_activation */
     float *q8_scale;
     int32_t *q8_sum;
     float *inverse[2]; /* [rotary_dim / 2] frequencies, short and long */
@@ -141,10 +141,13 @@ static void quantize_tokens(void *context, int64_t begin, int64_t end)
     const struct product *const p = context;
     struct px_scratch *const s = p->engine->scratch;
     const int64_t columns = p->x.columns, blocks = blocks_of(columns);
-    for (int64_t t = begin; t < end; t++)
-        p->engine->kernels->quantize(p->x.f32 + t * p->x.f32_stride, columns,
-                                     s->q8 + t * blocks * PX_COLUMN_BLOCK, s->q8_scale + t * blocks,
-                                     s->q8_sum + t * blocks);
+    for (int64_t t = begin; t < end; t++) {
+        const int64_t first = t / PX_TOKEN_TILE * PX_TOKEN_TILE;
+        const int64_t tokens = PX_MIN(p->x.tokens - first, PX_TOKEN_TILE);
+        p->engine->kernels->quantize(p->x.f32 + t * p->x.f32_stride, columns, (int)(t - first),
+                                     (int)tokens, s->q8 + first * blocks * PX_COLUMN_BLOCK,
+                                     s->q8_scale + first * blocks, s->q8_sum + first * blocks);
+    }
 }
 
 /* y [tokens, rows] = x [tokens, columns] times the transposed weight. */
@@ -155,12 +158,13 @@ static void multiply(const px_engine *engine, const px_weight *weight, const flo
     struct product p = {engine, weight, {tokens, weight->columns, stride, x, NULL, NULL, NULL}, y};
     const bool is_integer = weight->type == PX_WEIGHT_I8 || weight->type == PX_WEIGHT_I4;
     if (is_integer && !engine->exact) {
-        px_pool_for(engine->pool, tokens, 1, quantize_tokens, &p);
+        /* whole tiles: their tokens share cache lines */
+        px_pool_for(engine->pool, tokens, PX_TOKEN_TILE, quantize_tokens, &p);
         p.x.q8 = s->q8;
         p.x.q8_scale = s->q8_scale;
         p.x.q8_sum = s->q8_sum;
     }
-    px_pool_for(engine->pool, weight->rows, 16, product_rows, &p);
+    px_pool_for(engine->pool, weight->rows, PX_ROW_TILE, product_rows, &p);
 }
 
 /* ---- the pieces of a layer, each over a range of tokens ------------------------------------- */

@@ -7,52 +7,99 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* q: unsigned 4-bit values [columns]; blocks of 32 columns as in kernels.h. */
-static void pack_nibbles(const uint8_t *q, int64_t columns, uint8_t zero, uint8_t *out)
+static int64_t item_groups(const px_plan_item *item)
 {
-    for (int64_t block = 0; block < columns; block += PX_COLUMN_BLOCK, out += PX_COLUMN_BLOCK / 2) {
-        for (int64_t j = 0; j < PX_COLUMN_BLOCK / 2; j++) {
-            const int64_t low = block + j, high = low + PX_COLUMN_BLOCK / 2;
-            const unsigned first = low < columns ? q[low] : zero;
-            const unsigned second = high < columns ? q[high] : zero;
-            out[j] = (uint8_t)(first | second << 4);
+    return (item->tensor->columns + item->group_size - 1) / item->group_size;
+}
+
+/* Quantized rows before they are interleaved. */
+struct integers {
+    uint8_t *q;     /* [PX_ROW_TILE, columns] */
+    float *scales;  /* [PX_ROW_TILE, groups] */
+    uint8_t *zeros; /* [PX_ROW_TILE, groups], also when symmetric */
+};
+
+/* Columns of one block of one row as eight words of four, what is missing filled with `zero`. */
+static void load_block(const uint8_t *row, int64_t count, uint8_t zero, uint32_t words[8])
+{
+    uint8_t block[PX_COLUMN_BLOCK];
+    memset(block, zero, sizeof block);
+    memcpy(block, row, (size_t)PX_MIN(count, PX_COLUMN_BLOCK));
+    memcpy(words, block, sizeof block);
+}
+
+/* One tile of rows, as in kernels.h. */
+static void interleave(const struct integers *from, bool is_int4, int64_t columns, int64_t groups,
+                       uint8_t *data, float *scales, uint8_t *zeros)
+{
+    enum { LINE = PX_ROW_TILE * 4 };
+    const int64_t lines = is_int4 ? 4 : 8;
+    for (int64_t c = 0; c < columns; c += PX_COLUMN_BLOCK, data += lines * LINE) {
+        for (int64_t r = 0; r < PX_ROW_TILE; r++) {
+            uint32_t words[8];
+            load_block(from->q + r * columns + c, columns - c, is_int4 ? 8 : 128, words);
+            for (int64_t i = 0; i < lines; i++) {
+                const uint32_t word = is_int4 ? words[i] | words[i + 4] << 4 : words[i];
+                memcpy(data + i * LINE + r * 4, &word, sizeof word);
+            }
         }
     }
+    for (int64_t group = 0; group < groups; group++) {
+        for (int64_t r = 0; r < PX_ROW_TILE; r++) {
+            scales[group * PX_ROW_TILE + r] = from->scales[r * groups + group];
+            if (zeros) zeros[group * PX_ROW_TILE + r] = from->zeros[r * groups + group];
+        }
+    }
+}
+
+static phlox_status pack_tiles(const px_plan_item *item, int64_t begin, int64_t end,
+                               const struct integers *buffer, uint8_t *data, float *scales,
+                               uint8_t *zeros, phlox_error *error)
+{
+    const px_tensor *const tensor = item->tensor;
+    const int64_t columns = tensor->columns, groups = item_groups(item);
+    const size_t row_size = (size_t)columns * px_float_size(tensor->type);
+    const bool is_int4 = item->type == PX_WEIGHT_I4, symmetric = item->format.symmetric;
+    const uint8_t zero = is_int4 ? 8 : 128;
+    for (int64_t row = begin; row < end; row += PX_ROW_TILE) {
+        const int64_t rows = PX_MIN(end - row, PX_ROW_TILE);
+        const char *const source = (const char *)tensor->data + (size_t)row * row_size;
+        const phlox_status status =
+            px_quantize_rows(&item->format, tensor->type, source, rows, columns, buffer->q,
+                             buffer->scales, symmetric ? NULL : buffer->zeros, error);
+        if (status != PHLOX_OK)
+            return px_error_prefix(error, status, "%s: tensor %s, rows from %" PRId64, tensor->file,
+                                   tensor->name, row);
+        /* Signed to unsigned: adding the constant zero point. */
+        if (symmetric)
+            for (int64_t i = 0; i < rows * columns; i++) buffer->q[i] = (uint8_t)(buffer->q[i] + zero);
+        const int64_t missing = PX_ROW_TILE - rows;
+        memset(buffer->q + rows * columns, zero, (size_t)(missing * columns));
+        memset(buffer->zeros + rows * groups, zero, (size_t)(missing * groups));
+        for (int64_t i = rows * groups; i < PX_ROW_TILE * groups; i++) buffer->scales[i] = 0;
+        interleave(buffer, is_int4, columns, groups, data, scales, zeros);
+        data += PX_ROW_TILE * px_weight_row_bytes(item->type, columns);
+        scales += PX_ROW_TILE * groups;
+        if (zeros) zeros += PX_ROW_TILE * groups;
+    }
+    return PHLOX_OK;
 }
 
 static phlox_status pack_integers(const px_plan_item *item, int64_t begin, int64_t end,
                                   uint8_t *data, float *scales, uint8_t *zeros, phlox_error *error)
 {
-    const px_tensor *const tensor = item->tensor;
-    const int64_t rows = end - begin, columns = tensor->columns;
-    const size_t element = px_float_size(tensor->type);
-    const char *const source = (const char *)tensor->data + (size_t)(begin * columns) * element;
-    uint8_t *const q = malloc((size_t)(rows * columns));
-    if (!q) return px_fail_memory(error, (size_t)(rows * columns));
-    const phlox_status status = px_quantize_rows(&item->format, tensor->type, source, rows, columns,
-                                                 q, scales, zeros, error);
-    if (status != PHLOX_OK) {
-        free(q);
-        return px_error_prefix(error, status, "%s: tensor %s, rows from %" PRId64, tensor->file,
-                               tensor->name, begin);
-    }
-    const bool is_int4 = item->type == PX_WEIGHT_I4;
-    const int64_t row_bytes = px_weight_row_bytes(item->type, columns);
-    const uint8_t zero = is_int4 ? 8 : 128;
-    for (int64_t r = 0; r < rows; r++) {
-        uint8_t *const row = q + r * columns, *const out = data + r * row_bytes;
-        /* Signed to unsigned: adding the constant zero point. */
-        if (item->format.symmetric)
-            for (int64_t c = 0; c < columns; c++) row[c] = (uint8_t)(row[c] + zero);
-        if (is_int4) {
-            pack_nibbles(row, columns, zero, out);
-        } else {
-            memcpy(out, row, (size_t)columns);
-            memset(out + columns, zero, (size_t)(row_bytes - columns));
-        }
-    }
-    free(q);
-    return PHLOX_OK;
+    const size_t columns = (size_t)item->tensor->columns, groups = (size_t)item_groups(item);
+    const size_t scale_bytes = PX_ROW_TILE * groups * sizeof(float);
+    const size_t bytes = scale_bytes + PX_ROW_TILE * (groups + columns);
+    char *const memory = malloc(bytes);
+    if (!memory) return px_fail_memory(error, bytes);
+    const struct integers buffer = {.scales = (float *)(void *)memory,
+                                    .zeros = (uint8_t *)memory + scale_bytes,
+                                    .q = (uint8_t *)memory + scale_bytes + PX_ROW_TILE * groups};
+    const phlox_status status = pack_tiles(item, begin, end, &buffer, data, scales,
+                                           item->format.symmetric ? NULL : zeros, error);
+    free(memory);
+    return status;
 }
 
 static void store_floats(px_weight_type type, const float *values, size_t count, uint8_t *out)

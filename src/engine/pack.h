@@ -4,9 +4,10 @@
 
 #include "engine/plan.h"
 
-/* Converts rows [begin, end) of an item that is not as stored.
- *   data:   (end - begin) * px_weight_row_bytes(type, columns) bytes
- *   scales, zeros: (end - begin) * groups; zeros only when asymmetric
+/* Converts rows [begin, end) of an item that is not as stored. Of integers begin is a multiple of
+ * PX_ROW_TILE, and n = px_weight_padded_rows(type, end - begin) rows are written.
+ *   data:   n * px_weight_row_bytes(type, columns) bytes
+ *   scales, zeros: n * groups; zeros only when asymmetric
  * A value that is not finite, or that a float format cannot hold, is PHLOX_ERROR_FORMAT naming file,
  * tensor and place. */
 phlox_status px_pack_rows(const px_plan_item *item, int64_t begin, int64_t end, uint8_t *data,

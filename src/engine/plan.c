@@ -84,7 +84,7 @@ static void finish_item(px_plan_item *item, px_weight_type type, const px_quant_
     const px_tensor *const tensor = item->tensor;
     item->type = type;
     item->as_stored = type == stored_type(tensor->type);
-    const size_t rows = (size_t)tensor->rows;
+    const size_t rows = (size_t)px_weight_padded_rows(type, tensor->rows);
     item->data_bytes = rows * (size_t)px_weight_row_bytes(type, tensor->columns);
     if (!format) return;
     item->format = *format;
@@ -153,7 +153,7 @@ static void name_variant(px_plan *plan)
         const int64_t outcome[] = {item->type, item->group_size, item->format.symmetric};
         sum += px_checksum(outcome, sizeof outcome, i * sizeof outcome);
     }
-    snprintf(plan->variant, sizeof plan->variant, "layout 1, %016llx", (unsigned long long)sum);
+    snprintf(plan->variant, sizeof plan->variant, "layout 2, %016llx", (unsigned long long)sum);
 }
 
 static phlox_status plan_float(px_weight_type type, bool as_stored, px_plan *plan)

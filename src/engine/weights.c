@@ -30,9 +30,9 @@ struct sink {
 
 /* ---- converting ---------------------------------------------------------------------------- */
 
-/* A thread takes a block of rows at a time; between slices progress is reported. Parts of sections
- * begin at multiples of 8 bytes. */
-enum { BLOCK_BYTES = 1 << 20, SLICE_BLOCKS = 32, ROW_GRAIN = 8 };
+/* A thread takes a block of rows at a time; between slices progress is reported. Blocks begin with a
+ * tile of rows. */
+enum { BLOCK_BYTES = 1 << 20, SLICE_BLOCKS = 32, ROW_GRAIN = PX_ROW_TILE };
 
 struct conversion {
     const px_plan_item *item;
@@ -61,12 +61,13 @@ static phlox_status convert_block(struct conversion *job, int64_t begin, int64_t
                                   phlox_error *error)
 {
     const px_plan_item *const item = job->item;
-    const int64_t all = item->tensor->rows;
+    const size_t all = (size_t)px_weight_padded_rows(item->type, item->tensor->rows);
+    const size_t rows = (size_t)px_weight_padded_rows(item->type, end - begin);
     size_t offset[PARTS + 1] = {0}, from[PARTS], size[PARTS];
     for (int part = 0; part < PARTS; part++) {
-        const size_t row = part_bytes(item, part) / (size_t)all;
+        const size_t row = part_bytes(item, part) / all;
         from[part] = row * (size_t)begin;
-        size[part] = row * (size_t)(end - begin);
+        size[part] = row * rows;
         offset[part + 1] = offset[part] + ((size[part] + 63) & ~(size_t)63);
     }
     uint8_t *const block = px_aligned_alloc(offset[PARTS]);

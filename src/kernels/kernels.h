@@ -4,7 +4,14 @@
  *
  * Numeric contract. A row's result for one token does not depend on how many tokens or rows the
  * call has, on the row range or on the number of threads: y[t][r] is one fixed sum over the
- * columns. Different instruction sets may order that sum differently.
+ * columns. Different instruction sets may order the sum over float weights differently. Over integer
+ * weights it is the same on all of them:
+ *   q8:  for each group, part = 0; for each span of a block in it, with the exact integer
+ *        dot = sum of (q - zero) * q8, part = fma(dot, q8_scale, part);
+ *        at its end total = fma(part, scale, total).
+ *   f32: for each group, part[4] = 0; for each column c of it,
+ *        part[c % 4] = fma(q - zero, x[c], part[c % 4]);
+ *        at its end total = fma((part[0] + part[2]) + (part[1] + part[3]), scale, total).
  */
 #ifndef PX_KERNELS_KERNELS_H
 #define PX_KERNELS_KERNELS_H
@@ -21,7 +28,11 @@ typedef enum px_weight_type {
     PX_WEIGHT_TYPES
 } px_weight_type;
 
-enum { PX_COLUMN_BLOCK = 32 }; /* integer rows and quantized activations are padded to it */
+enum {
+    PX_COLUMN_BLOCK = 32, /* integer rows and quantized activations are padded to it */
+    PX_ROW_TILE = 16,     /* rows of integer matrices that are interleaved */
+    PX_TOKEN_TILE = 8     /* tokens of quantized activations that are interleaved */
+};
 
 /*
  * A matrix [rows, columns] as the kernels read it.
@@ -32,13 +43,13 @@ enum { PX_COLUMN_BLOCK = 32 }; /* integer rows and quantized activations are pad
  * i8, i4: the columns are cut into groups of group_size (the last may be shorter; group_size ==
  * columns means one group a row), each with its scale and zero point: w = (q - zero) * scale.
  * Symmetric weights have the constant zero point 128 (i8) or 8 (i4) and zeros == NULL. Scales may
- * be negative.
- *   scales: float [rows, groups]
- *   zeros:  uint8_t [rows, groups] or NULL
- *   data:   one row after the other, row_bytes apart. i8: columns bytes, padded to PX_COLUMN_BLOCK
- *           with the zero point. i4: blocks of 32 columns in 16 bytes: the low nibble of byte j is
- *           column j of the block, the high nibble column j + 16; padded likewise.
- *           When group_size is not a multiple of 32 a block may hold several groups.
+ * be negative. Sixteen rows are interleaved so that they fill the lanes of a vector; what pads the
+ * last tile of rows and the last block of columns has the scale 0 or meets activations of 0.
+ *   scales: float [row tiles, groups, 16]
+ *   zeros:  uint8_t [row tiles, groups, 16] or NULL
+ *   data:   [row tiles, blocks of 32 columns, lines, 16 rows, 4 bytes]: a line of 64 bytes has 4 bytes
+ *           of each row. i8: 8 lines, line j has columns 4j to 4j + 3. i4: 4 lines, the low nibbles
+ *           of line j are columns 4j to 4j + 3, the high nibbles columns 16 + 4j to 16 + 4j + 3.
  */
 typedef struct px_weight {
     px_weight_type type;
@@ -50,6 +61,13 @@ typedef struct px_weight {
     const uint8_t *zeros;
 } px_weight;
 
+/* Rows as stored: integer matrices are padded to PX_ROW_TILE. */
+int64_t px_weight_padded_rows(px_weight_type type, int64_t rows);
+/* Offset in bytes of one integer of a packed matrix, and whether it is the high nibble there. */
+int64_t px_weight_offset(const px_weight *weight, int64_t row, int64_t column, bool *high);
+/* Index of the scale and zero point of a row in a group. */
+int64_t px_weight_group_index(const px_weight *weight, int64_t row, int64_t group);
+
 /* Groups of a row, bytes of a row of packed data. */
 int64_t px_weight_groups(const px_weight *weight);
 int64_t px_weight_row_bytes(px_weight_type type, int64_t columns);
@@ -57,22 +75,27 @@ int64_t px_weight_row_bytes(px_weight_type type, int64_t columns);
 /*
  * The activations of n tokens, for px_kernels.matmul.
  *   f32: float [n, columns], rows f32_stride floats apart.
- *   q8 (NULL when the engine computes with float32 activations, or for float weights): int8_t
- *   [n, padded], padded = columns rounded up to PX_COLUMN_BLOCK, with, for each block of 32 columns,
- *   a scale and the sum of its 32 integers: x = q8 * scale. Made by px_kernels.quantize.
+ *   q8: NULL when the engine computes with float32 activations, or for float weights. Else int8_t with
+ *   a scale and the sum of its integers for each block of 32 columns: x = q8 * scale. A block without
+ *   values has the scale 0; one with a value that is not finite has the scale NaN, which shows in that
+ *   token's results only. Made by px_kernels.quantize. Tokens are interleaved in tiles of
+ *   PX_TOKEN_TILE; the last tile has what remains, T tokens. With `blocks` of 32 columns a tile begins
+ *   at tile * PX_TOKEN_TILE * blocks * 32 in q8 and tile * PX_TOKEN_TILE * blocks in the others:
+ *     q8 [blocks, 8, T, 4]: four columns of each token in turn
+ *     q8_scale, q8_sum [blocks, T]
  */
 typedef struct px_activation {
     int64_t tokens, columns, f32_stride;
     const float *f32;
-    const int8_t *q8;      /* [tokens, padded] */
-    const float *q8_scale; /* [tokens, padded / 32] */
-    const int32_t *q8_sum; /* [tokens, padded / 32] */
+    const int8_t *q8;
+    const float *q8_scale;
+    const int32_t *q8_sum;
 } px_activation;
 
 typedef enum px_cache_type { PX_CACHE_F32, PX_CACHE_F16, PX_CACHE_TYPES } px_cache_type;
 
 typedef struct px_kernels {
-    const char *name; /* "reference", "avx2", ... */
+    const char *name; /* the last that applied: "reference", "avx2", "avx-vnni", "avx512-vnni" */
 
     /* y[t * y_stride + r] = sum over columns of x[t] * w[r], for rows row_begin <= r < row_end and
      * all tokens. Integer weights use x->q8 when it is not NULL, else x->f32. */
@@ -82,12 +105,11 @@ typedef struct px_kernels {
     /* Row `row` of a matrix as float32 [columns] (embedding lookup). */
     void (*dequantize[PX_WEIGHT_TYPES])(const px_weight *w, int64_t row, float *out);
 
-    /* One token's activations to q8 with per-block scale = max|x| / 127: q = round half to even
-     * (x / scale). Columns behind `columns` are zero. A block whose scale would be below the normal
-     * floats (all zero, or as good as) gets scale 0; one with a NaN or an infinity gets scale NaN,
-     * so that the products show it. Integers and scales are the same on every instruction set.
-     * x: [columns]; q: [padded]; scale, sum: [padded / 32]. */
-    void (*quantize)(const float *x, int64_t columns, int8_t *q, float *scale, int32_t *sum);
+    /* One token's activations to q8: token `token` of a tile of `tokens` (1 to PX_TOKEN_TILE), with
+     * scale = max|x| / 127 for each block and q = round half to even (x / scale). Columns behind
+     * `columns` are zero. x: [columns]; q, scale, sum: where the tile begins. */
+    void (*quantize)(const float *x, int64_t columns, int token, int tokens, int8_t *q,
+                     float *scale, int32_t *sum);
 
     /* out = x / sqrt(mean(x^2) + epsilon) * gain; all float32 [n]; out may be x. */
     void (*rms_norm)(const float *x, const float *gain, int64_t n, float epsilon, float *out);
@@ -130,6 +152,8 @@ void px_reference_matmul(const px_weight *w, int64_t row_begin, int64_t row_end,
                          const px_activation *x, float *y, int64_t y_stride);
 #if defined(__x86_64__)
 void px_kernels_avx2(px_kernels *kernels);
+void px_kernels_avxvnni(px_kernels *kernels);    /* after AVX2 */
+void px_kernels_avx512vnni(px_kernels *kernels); /* after AVX2 */
 #endif
 
 #endif

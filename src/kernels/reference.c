@@ -1,8 +1,9 @@
 /*
  * The kernels in plain C: what every faster version is compared with, and what runs where there is
- * none. Written to be read; sums are float32 in eight lanes (column modulo 8), added up at the end.
+ * none. Written to be read. Sums over float weights run in eight lanes (column modulo 8), added up at
+ * the end; those over integer weights are the same to the bit on every instruction set.
  */
-#include "kernels/kernels.h"
+#include "kernels/integer.h"
 
 #include <float.h>
 #include <math.h>
@@ -11,7 +12,10 @@
 #include "base/half.h"
 #include "base/memory.h"
 
-enum { LANES = 8 };
+enum {
+    LANES = 8,
+    LINE = PX_ROW_TILE * 4 /* bytes from four columns of an integer row to the next four */
+};
 
 /* The weights may lie at any even address: every load goes through memcpy. */
 static uint16_t load_u16(const unsigned char *p)
@@ -26,31 +30,39 @@ static const unsigned char *weight_row(const px_weight *w, int64_t row)
     return (const unsigned char *)w->data + row * w->row_bytes;
 }
 
-/* The integer in a packed row. */
-static int packed_value(const px_weight *w, const unsigned char *packed, int64_t column)
+/* Columns begin to end, all of one group and one block, of one row: q - zero. */
+static void load_integers(const px_weight *w, int64_t row, int64_t begin, int64_t end, int *out)
 {
-    if (w->type == PX_WEIGHT_I8) return packed[column];
-    const int64_t in_block = column % PX_COLUMN_BLOCK;
-    const unsigned char byte = packed[column / PX_COLUMN_BLOCK * 16 + in_block % 16];
-    return in_block < 16 ? byte & 15 : byte >> 4;
-}
-
-static int zero_point(const px_weight *w, int64_t index)
-{
-    if (w->zeros != NULL) return w->zeros[index];
-    return w->type == PX_WEIGHT_I8 ? 128 : 8;
-}
-
-/* Columns begin to end of one row as float32. */
-static void load_integers(const px_weight *w, int64_t row, int64_t begin, int64_t end, float *out)
-{
-    const unsigned char *packed = weight_row(w, row);
-    const int64_t first_group = row * px_weight_groups(w);
+    const int64_t group = px_weight_group_index(w, row, begin / w->group_size);
+    const int zero = w->zeros != NULL ? w->zeros[group] : w->type == PX_WEIGHT_I8 ? 128 : 8;
+    const int64_t first = begin / PX_COLUMN_BLOCK * PX_COLUMN_BLOCK;
+    const int64_t half = first + PX_COLUMN_BLOCK / 2;
+    bool high;
+    const unsigned char *const block =
+        (const unsigned char *)w->data + px_weight_offset(w, row, first, &high);
     for (int64_t c = begin; c < end; c++) {
-        const int64_t group = first_group + c / w->group_size;
-        const int value = packed_value(w, packed, c) - zero_point(w, group);
-        out[c - begin] = (float)value * w->scales[group];
+        int q;
+        if (w->type == PX_WEIGHT_I8)
+            q = block[(c - first) / 4 * LINE + c % 4];
+        else if (c < half)
+            q = block[(c - first) / 4 * LINE + c % 4] & 15;
+        else
+            q = block[(c - half) / 4 * LINE + c % 4] >> 4;
+        out[c - begin] = q - zero;
     }
+}
+
+/* The end of what begins at a column and lies in one block and one group. */
+static int64_t span_end(const px_weight *w, int64_t begin)
+{
+    const int64_t block_end = (begin / PX_COLUMN_BLOCK + 1) * PX_COLUMN_BLOCK;
+    const int64_t group_end = (begin / w->group_size + 1) * w->group_size;
+    return PX_MIN(PX_MIN(block_end, group_end), w->columns);
+}
+
+static bool ends_group(const px_weight *w, int64_t end)
+{
+    return end % w->group_size == 0 || end == w->columns;
 }
 
 static void load_columns(const px_weight *w, int64_t row, int64_t begin, int64_t end, float *out)
@@ -67,7 +79,7 @@ static void load_columns(const px_weight *w, int64_t row, int64_t begin, int64_t
             out[c - begin] = px_bf16_to_f32(load_u16(data + c * 2));
         break;
     case PX_WEIGHT_I8:
-    case PX_WEIGHT_I4: load_integers(w, row, begin, end, out); break;
+    case PX_WEIGHT_I4:
     case PX_WEIGHT_TYPES: break;
     }
 }
@@ -77,8 +89,8 @@ static float add_lanes(const float lane[LANES])
     return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
-/* The dot product of a dequantized row with float32 activations. */
-static float dot_f32(const px_weight *w, int64_t row, const float *x)
+/* The dot product of a row of floats with float32 activations. */
+static float dot_floats(const px_weight *w, int64_t row, const float *x)
 {
     float lane[LANES] = {0};
     for (int64_t begin = 0; begin < w->columns; begin += PX_COLUMN_BLOCK) {
@@ -90,45 +102,94 @@ static float dot_f32(const px_weight *w, int64_t row, const float *x)
     return add_lanes(lane);
 }
 
-/* The dot product of an integer row with q8 activations. Blocks and groups cut the columns into
- * spans with one scale each; within a span everything is an exact integer. */
-static float dot_q8(const px_weight *w, int64_t row, const int8_t *q, const float *q_scale)
+/* The dot product of an integer row with float32 activations. */
+static float dot_exact(const px_weight *w, int64_t row, const float *x)
 {
-    const unsigned char *packed = weight_row(w, row);
-    const int64_t first_group = row * px_weight_groups(w);
-    float sum = 0;
+    float total = 0, part[4] = {0};
     for (int64_t begin = 0, end; begin < w->columns; begin = end) {
-        const int64_t block = begin / PX_COLUMN_BLOCK, group = begin / w->group_size;
-        end = PX_MIN((block + 1) * PX_COLUMN_BLOCK, w->columns);
-        end = PX_MIN((group + 1) * w->group_size, end);
-        const int zero = zero_point(w, first_group + group);
-        int32_t dot = 0;
-        for (int64_t c = begin; c < end; c++) dot += (packed_value(w, packed, c) - zero) * q[c];
-        sum += (float)dot * (w->scales[first_group + group] * q_scale[block]);
+        end = span_end(w, begin);
+        int value[PX_COLUMN_BLOCK];
+        load_integers(w, row, begin, end, value);
+        for (int64_t c = begin; c < end; c++)
+            part[c % 4] = fmaf((float)value[c - begin], x[c], part[c % 4]);
+        if (!ends_group(w, end)) continue;
+        const float scale = w->scales[px_weight_group_index(w, row, begin / w->group_size)];
+        total = fmaf((part[0] + part[2]) + (part[1] + part[3]), scale, total);
+        memset(part, 0, sizeof part);
     }
-    return sum;
+    return total;
+}
+
+/* The dot products of an integer row with a tile of T tokens. Blocks and groups cut the columns into
+ * spans with one scale each; within a span everything is an exact integer. */
+static void dot_q8(const px_weight *w, int64_t row, const px_activation *x, int64_t token, int64_t T,
+                   float *total)
+{
+    const int64_t first = token * px_column_blocks(w->columns);
+    const int8_t *const q8 = x->q8 + first * PX_COLUMN_BLOCK;
+    const float *const q8_scale = x->q8_scale + first;
+    float part[PX_TOKEN_TILE] = {0};
+    memset(total, 0, (size_t)T * sizeof *total);
+    for (int64_t begin = 0, end; begin < w->columns; begin = end) {
+        end = span_end(w, begin);
+        int value[PX_COLUMN_BLOCK];
+        load_integers(w, row, begin, end, value);
+        for (int64_t t = 0; t < T; t++) {
+            int32_t dot = 0;
+            for (int64_t c = begin; c < end; c++)
+                dot += value[c - begin] * q8[(c / 4 * T + t) * 4 + c % 4];
+            part[t] = fmaf((float)dot, q8_scale[begin / PX_COLUMN_BLOCK * T + t], part[t]);
+        }
+        if (!ends_group(w, end)) continue;
+        const float scale = w->scales[px_weight_group_index(w, row, begin / w->group_size)];
+        for (int64_t t = 0; t < T; t++) total[t] = fmaf(part[t], scale, total[t]);
+        memset(part, 0, sizeof part);
+    }
+}
+
+static void matmul_q8(const px_weight *w, int64_t row_begin, int64_t row_end,
+                      const px_activation *x, float *y, int64_t y_stride)
+{
+    for (int64_t token = 0; token < x->tokens; token += PX_TOKEN_TILE) {
+        const int64_t tokens = PX_MIN(x->tokens - token, PX_TOKEN_TILE);
+        for (int64_t r = row_begin; r < row_end; r++) {
+            float total[PX_TOKEN_TILE];
+            dot_q8(w, r, x, token, tokens, total);
+            for (int64_t t = 0; t < tokens; t++) y[(token + t) * y_stride + r] = total[t];
+        }
+    }
 }
 
 void px_reference_matmul(const px_weight *w, int64_t row_begin, int64_t row_end,
                          const px_activation *x, float *y, int64_t y_stride)
 {
     const bool integer = w->type == PX_WEIGHT_I8 || w->type == PX_WEIGHT_I4;
-    const int64_t blocks = (w->columns + PX_COLUMN_BLOCK - 1) / PX_COLUMN_BLOCK;
+    if (integer && x->q8 != NULL) {
+        matmul_q8(w, row_begin, row_end, x, y, y_stride);
+        return;
+    }
     for (int64_t t = 0; t < x->tokens; t++) {
-        float *out = y + t * y_stride;
-        for (int64_t r = row_begin; r < row_end; r++) {
-            if (integer && x->q8 != NULL)
-                out[r] = dot_q8(w, r, x->q8 + t * blocks * PX_COLUMN_BLOCK,
-                                x->q8_scale + t * blocks);
-            else
-                out[r] = dot_f32(w, r, x->f32 + t * x->f32_stride);
-        }
+        const float *const in = x->f32 + t * x->f32_stride;
+        float *const out = y + t * y_stride;
+        for (int64_t r = row_begin; r < row_end; r++)
+            out[r] = integer ? dot_exact(w, r, in) : dot_floats(w, r, in);
     }
 }
 
 static void dequantize(const px_weight *w, int64_t row, float *out)
 {
     load_columns(w, row, 0, w->columns, out);
+}
+
+static void dequantize_integers(const px_weight *w, int64_t row, float *out)
+{
+    for (int64_t begin = 0, end; begin < w->columns; begin = end) {
+        end = span_end(w, begin);
+        int value[PX_COLUMN_BLOCK];
+        load_integers(w, row, begin, end, value);
+        const float scale = w->scales[px_weight_group_index(w, row, begin / w->group_size)];
+        for (int64_t c = begin; c < end; c++) out[c] = (float)value[c - begin] * scale;
+    }
 }
 
 /* One block of at most 32 values. */
@@ -155,12 +216,16 @@ static void quantize_block(const float *x, int64_t count, int8_t *q, float *scal
     }
 }
 
-static void quantize(const float *x, int64_t columns, int8_t *q, float *scale, int32_t *sum)
+static void quantize(const float *x, int64_t columns, int token, int tokens, int8_t *q,
+                     float *scale, int32_t *sum)
 {
-    for (int64_t begin = 0; begin < columns; begin += PX_COLUMN_BLOCK) {
-        const int64_t block = begin / PX_COLUMN_BLOCK;
-        quantize_block(x + begin, PX_MIN(PX_COLUMN_BLOCK, columns - begin), q + begin, scale + block,
-                       sum + block);
+    for (int64_t block = 0; block < px_column_blocks(columns); block++) {
+        const int64_t begin = block * PX_COLUMN_BLOCK, at = block * tokens + token;
+        int8_t integer[PX_COLUMN_BLOCK];
+        quantize_block(x + begin, PX_MIN(PX_COLUMN_BLOCK, columns - begin), integer, scale + at,
+                       sum + at);
+        for (int64_t quad = 0; quad < PX_COLUMN_BLOCK / 4; quad++)
+            memcpy(q + ((block * 8 + quad) * tokens + token) * 4, integer + 4 * quad, 4);
     }
 }
 
@@ -261,6 +326,8 @@ void px_kernels_reference(px_kernels *kernels)
         kernels->matmul[type] = px_reference_matmul;
         kernels->dequantize[type] = dequantize;
     }
+    kernels->dequantize[PX_WEIGHT_I8] = dequantize_integers;
+    kernels->dequantize[PX_WEIGHT_I4] = dequantize_integers;
     kernels->quantize = quantize;
     kernels->rms_norm = rms_norm;
     kernels->swiglu = swiglu;

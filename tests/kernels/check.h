@@ -9,7 +9,8 @@
  * Arguments of the test programs:
  *   --quick       fewer cases (emulators)
  *   --bench       times instead; --bench=TEXT only what has TEXT in its name
- *   --force-avx2  runs the AVX2 level whatever the CPU says: proves that an emulator traps
+ *   --force-avx2, --force-avx-vnni, --force-avx512-vnni
+ *                 runs that level whatever the CPU says: proves that an emulator traps
  */
 #ifndef PX_TESTS_KERNELS_CHECK_H
 #define PX_TESTS_KERNELS_CHECK_H
@@ -48,6 +49,19 @@ typedef struct check_options {
 
 static check_options options;
 
+/* The sets of features that have kernels of their own, the reference first. */
+typedef struct check_level {
+    const char *name; /* as in px_kernels */
+    uint64_t features;
+} check_level;
+
+static const check_level check_levels[] = {
+    {"reference", 0},
+    {"avx2", PHLOX_CPU_AVX2},
+    {"avx-vnni", PHLOX_CPU_AVX2 | PHLOX_CPU_AVX_VNNI},
+    {"avx512-vnni", PHLOX_CPU_AVX2 | PHLOX_CPU_AVX512 | PHLOX_CPU_AVX512_VNNI},
+};
+
 static inline void check_arguments(int count, char **arguments)
 {
     options.features = px_cpu_features();
@@ -58,20 +72,12 @@ static inline void check_arguments(int count, char **arguments)
             options.bench = true;
             options.bench_filter = argument[7] == '=' ? argument + 8 : "";
         }
-        if (strcmp(argument, "--force-avx2") == 0) options.features |= PHLOX_CPU_AVX2;
+        for (size_t level = 0; level < PX_COUNT(check_levels); level++)
+            if (strncmp(argument, "--force-", 8) == 0 &&
+                strcmp(argument + 8, check_levels[level].name) == 0)
+                options.features |= check_levels[level].features;
     }
 }
-
-/* The sets of features that have kernels of their own, the reference first. */
-typedef struct check_level {
-    const char *name; /* as in px_kernels */
-    uint64_t features;
-} check_level;
-
-static const check_level check_levels[] = {
-    {"reference", 0},
-    {"avx2", PHLOX_CPU_AVX2},
-};
 
 /* Fills in the table of a level; false when the CPU lacks it. */
 static inline bool check_table(size_t level, px_kernels *kernels)
@@ -260,7 +266,7 @@ static inline void check_bench(const px_kernels *kernels, const check_case *c, c
         const double end = check_seconds() + 0.5;
         for (int i = 0; i < 1 || check_seconds() < end; i++)
             best = fmin(best, check_time_once(kernels, c, out, parts));
-        printf("%-40s %-10s %d thread%s %10.1f us %8.2f GB/s %8.2f GMAC/s\n", c->name,
+        printf("%-40s %-11s %d thread%s %10.1f us %8.2f GB/s %8.2f GMAC/s\n", c->name,
                kernels->name, parts, parts > 1 ? "s" : " ", best * 1e6, c->bytes / best * 1e-9,
                c->macs / best * 1e-9);
     }

@@ -81,6 +81,25 @@ static void test_tables(void **unused)
     assert_string_equal(reference.name, "reference");
     assert_true(all.matmul[PX_WEIGHT_I4] == reference.matmul[PX_WEIGHT_I4]);
     assert_true(all.softmax == reference.softmax);
+
+    /* the widest that all its features allow, and nothing by halves */
+    static const struct {
+        uint64_t features;
+        const char *name;
+    } names[] = {
+        {PHLOX_CPU_AVX_VNNI, "reference"},
+        {PHLOX_CPU_AVX512 | PHLOX_CPU_AVX512_VNNI, "reference"},
+        {PHLOX_CPU_AVX2 | PHLOX_CPU_AVX512, "avx2"},
+        {PHLOX_CPU_AVX2 | PHLOX_CPU_AVX512_VNNI, "avx2"},
+        {PHLOX_CPU_AVX2 | PHLOX_CPU_AVX_VNNI | PHLOX_CPU_AVX512_VNNI, "avx-vnni"},
+        {PHLOX_CPU_AVX2 | PHLOX_CPU_AVX_VNNI | PHLOX_CPU_AVX512 | PHLOX_CPU_AVX512_VNNI,
+         "avx512-vnni"},
+    };
+    for (size_t i = 0; i < PX_COUNT(names); i++) {
+        if (names[i].features & ~options.features) continue; /* filling a table may need them too */
+        px_kernels_init(&all, names[i].features);
+        assert_string_equal(all.name, names[i].name);
+    }
 }
 
 int main(int count, char **arguments)

@@ -33,26 +33,44 @@ static bool is_integer(px_weight_type type)
     return type == PX_WEIGHT_I8 || type == PX_WEIGHT_I4;
 }
 
-/* Stores integer q of column c in a packed row. */
-static void store_integer(px_weight_type type, unsigned char *row, int64_t c, int q)
+/* Where the definition of px_weight has integer (r, c) and the scale of group g of row r. */
+static size_t place(const px_weight *w, int64_t r, int64_t c, bool *high)
 {
-    if (type == PX_WEIGHT_I8) {
-        row[c] = (unsigned char)q;
-        return;
-    }
-    unsigned char *byte = row + c / 32 * 16 + c % 16;
-    if (c % 32 < 16)
-        *byte = (unsigned char)((*byte & 0xf0) | q);
-    else
-        *byte = (unsigned char)((*byte & 0x0f) | q << 4);
+    const int64_t lines = w->type == PX_WEIGHT_I8 ? 8 : 4, blocks = (w->columns + 31) / 32;
+    const int64_t line = c % 32 / 4;
+    *high = line >= lines;
+    const int64_t index[] = {r / 16, c / 32, *high ? line - lines : line, r % 16, c % 4};
+    const int64_t shape[] = {0, blocks, lines, 16, 4};
+    int64_t at = index[0];
+    for (size_t i = 1; i < PX_COUNT(index); i++) at = at * shape[i] + index[i];
+    return (size_t)at;
 }
 
+static size_t group_place(const px_weight *w, int64_t r, int64_t g)
+{
+    return (size_t)((r / 16 * px_weight_groups(w) + g) * 16 + r % 16);
+}
+
+static void store_integer(const px_weight *w, unsigned char *data, int64_t r, int64_t c, int q)
+{
+    bool high;
+    unsigned char *const byte = data + place(w, r, c, &high);
+    if (w->type == PX_WEIGHT_I8)
+        *byte = (unsigned char)q;
+    else if (high)
+        *byte = (unsigned char)((*byte & 0x0f) | q << 4);
+    else
+        *byte = (unsigned char)((*byte & 0xf0) | q);
+}
+
+/* Rows that only pad have the scale 0 and any integers. */
 static void make_integers(matrix *m, matrix_data kind, bool zeros, uint64_t *state)
 {
     const px_weight *w = &m->w;
     const int64_t groups = px_weight_groups(w), padded = (w->columns + 31) / 32 * 32;
+    const int64_t rows = (w->rows + 15) / 16 * 16;
     const int largest = w->type == PX_WEIGHT_I8 ? 255 : 15;
-    const size_t count = (size_t)(w->rows * groups), size = (size_t)(w->rows * w->row_bytes);
+    const size_t count = (size_t)(rows * groups), size = (size_t)(rows * w->row_bytes);
     float *scales = allocate(count, sizeof *scales);
     uint8_t *zero = allocate(count, 1);
     unsigned char *data = allocate(size, 1);
@@ -63,17 +81,16 @@ static void make_integers(matrix *m, matrix_data kind, bool zeros, uint64_t *sta
         if (kind == MATRIX_LARGEST) zero[i] = zeros ? 0 : zero[i];
         if (kind == MATRIX_SMALLEST) zero[i] = zeros ? (uint8_t)largest : zero[i];
     }
-    for (int64_t r = 0; r < w->rows; r++) {
-        unsigned char *row = data + r * w->row_bytes;
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t g = 0; r >= w->rows && g < groups; g++) scales[group_place(w, r, g)] = 0;
         for (int64_t c = 0; c < padded; c++) {
-            const int64_t group = r * groups + PX_MIN(c / w->group_size, groups - 1);
+            const size_t group = group_place(w, r, PX_MIN(c / w->group_size, groups - 1));
             int q = (int)(check_random(state) % (uint32_t)(largest + 1));
             if (kind == MATRIX_LARGEST) q = largest;
             if (kind == MATRIX_SMALLEST) q = 0;
             if (kind == MATRIX_EXTREMES) q = (c + r) % 2 ? largest : 0;
-            if (c >= w->columns) q = zero[group];
-            store_integer(w->type, row, c, q);
-            if (c < w->columns && m->values != NULL)
+            store_integer(w, data, r, c, q);
+            if (r < w->rows && c < w->columns && m->values != NULL)
                 m->values[r * w->columns + c] = (double)(q - zero[group]) * (double)scales[group];
         }
     }
@@ -144,35 +161,61 @@ static void free_matrix(matrix *m)
 typedef struct tokens {
     px_activation x;
     check_memory f32, q8, scale, sum;
+    int8_t *q; /* [tokens, padded]: the tokens one after the other, each as a tile of its own */
+    float *q_scale;
+    int32_t *q_sum;
     double *values; /* [tokens, columns] what the product is to use */
 } tokens;
+
+/* Lays the tokens of a tile out by the definition of px_activation. */
+static void tile_tokens(tokens *a, int64_t first, int64_t T, int8_t *q, float *scale, int32_t *sum)
+{
+    const int64_t blocks = (a->x.columns + 31) / 32;
+    q += first * blocks * 32;
+    scale += first * blocks;
+    sum += first * blocks;
+    for (int64_t t = 0; t < T; t++) {
+        const int64_t from = (first + t) * blocks;
+        for (int64_t b = 0; b < blocks; b++) {
+            scale[b * T + t] = a->q_scale[from + b];
+            sum[b * T + t] = a->q_sum[from + b];
+        }
+        for (int64_t c = 0; c < blocks * 32; c++)
+            q[((c / 32 * 8 + c % 32 / 4) * T + t) * 4 + c % 4] = a->q[from * 32 + c];
+    }
+}
 
 static tokens make_tokens(int64_t count, int64_t columns, bool q8, check_data kind, uint64_t *state)
 {
     const int64_t gap = options.bench ? 0 : 3, stride = columns + gap;
     const int64_t blocks = (columns + 31) / 32;
+    const size_t all = (size_t)(count * blocks);
     tokens a = {.x = {.tokens = count, .columns = columns, .f32_stride = stride}};
     a.values = allocate((size_t)(count * columns), sizeof *a.values);
+    a.q = allocate(all, 32);
+    a.q_scale = allocate(all, sizeof *a.q_scale);
+    a.q_sum = allocate(all, sizeof *a.q_sum);
     float *f32 = allocate((size_t)(count * stride), sizeof *f32);
-    int8_t *q = allocate((size_t)(count * blocks), 32);
-    float *scale = allocate((size_t)(count * blocks), sizeof *scale);
-    int32_t *sum = allocate((size_t)(count * blocks), sizeof *sum);
+    int8_t *q = allocate(all, 32);
+    float *scale = allocate(all, sizeof *scale);
+    int32_t *sum = allocate(all, sizeof *sum);
     check_fill(kind, state, (size_t)(count * stride), f32);
     px_kernels reference;
     px_kernels_init(&reference, 0);
     for (int64_t t = 0; t < count; t++) {
-        reference.quantize(f32 + t * stride, columns, q + t * blocks * 32, scale + t * blocks,
-                           sum + t * blocks);
+        reference.quantize(f32 + t * stride, columns, 0, 1, a.q + t * blocks * 32,
+                           a.q_scale + t * blocks, a.q_sum + t * blocks);
         for (int64_t c = 0; c < columns; c++)
-            a.values[t * columns + c] = q8 ? (double)q[t * blocks * 32 + c] *
-                                                 (double)scale[t * blocks + c / 32]
+            a.values[t * columns + c] = q8 ? (double)a.q[t * blocks * 32 + c] *
+                                                 (double)a.q_scale[t * blocks + c / 32]
                                            : (double)f32[t * stride + c];
     }
+    for (int64_t t = 0; t < count; t += 8) tile_tokens(&a, t, PX_MIN(count - t, 8), q, scale, sum);
     /* the last row ends where its columns end */
     a.f32 = check_input(f32, (size_t)(count * stride - gap) * sizeof *f32, 0);
-    a.q8 = check_input(q, (size_t)(count * blocks) * 32, 0);
-    a.scale = check_input(scale, (size_t)(count * blocks) * sizeof *scale, 0);
-    a.sum = check_input(sum, (size_t)(count * blocks) * sizeof *sum, 0);
+    a.q8 = check_input(q, all * 32, 0);
+    a.scale = check_input(scale, all * sizeof *scale, 0);
+    a.sum = check_input(sum, all * sizeof *sum, 0);
     a.x.f32 = a.f32.data;
     if (q8) {
         a.x.q8 = a.q8.data;
@@ -192,20 +235,23 @@ static void free_tokens(tokens *a)
     check_memory_free(&a->q8);
     check_memory_free(&a->scale);
     check_memory_free(&a->sum);
+    free(a->q);
+    free(a->q_scale);
+    free(a->q_sum);
     free(a->values);
 }
 
 /* One token of several, as an activation of its own. */
-static px_activation one_token(const px_activation *x, int64_t t)
+static px_activation one_token(const tokens *a, int64_t t)
 {
-    const int64_t blocks = (x->columns + 31) / 32;
-    px_activation one = *x;
+    const int64_t blocks = (a->x.columns + 31) / 32;
+    px_activation one = a->x;
     one.tokens = 1;
-    one.f32 += t * x->f32_stride;
-    if (x->q8 != NULL) {
-        one.q8 += t * blocks * 32;
-        one.q8_scale += t * blocks;
-        one.q8_sum += t * blocks;
+    one.f32 += t * one.f32_stride;
+    if (one.q8 != NULL) {
+        one.q8 = a->q + t * blocks * 32;
+        one.q8_scale = a->q_scale + t * blocks;
+        one.q8_sum = a->q_sum + t * blocks;
     }
     return one;
 }
@@ -227,24 +273,32 @@ static void call_matmul(const px_kernels *k, const check_case *c, void *out, int
     k->matmul[p->w->type](p->w, begin, end, p->x, out, p->y_stride);
 }
 
-/* A call for all tokens gives the bits of one call for each. */
-static void check_batch(const product *p, size_t out_count)
+/* A call for all tokens gives the bits of one call for each, and with integer weights every level
+ * those of the reference. */
+static void check_bits(const product *p, const tokens *a, size_t out_count)
 {
     float *together = allocate(out_count, sizeof *together);
     float *alone = allocate(out_count, sizeof *alone);
+    float *reference = allocate(out_count, sizeof *reference);
     for (size_t level = 0; level < PX_COUNT(check_levels); level++) {
         px_kernels k;
         if (!check_table(level, &k)) continue;
         k.matmul[p->w->type](p->w, p->row_begin, p->row_end, p->x, together, p->y_stride);
         for (int64_t t = 0; t < p->x->tokens; t++) {
-            const px_activation one = one_token(p->x, t);
+            const px_activation one = one_token(a, t);
             k.matmul[p->w->type](p->w, p->row_begin, p->row_end, &one, alone + t * p->y_stride,
                                  p->y_stride);
         }
         assert_memory_equal(together, alone, out_count * sizeof *together);
+        if (level == 0) memcpy(reference, together, out_count * sizeof *together);
+        if (is_integer(p->w->type) &&
+            memcmp(together, reference, out_count * sizeof *together) != 0)
+            fail_msg("%s %s, %" PRId64 " tokens: not the bits of the reference", k.name,
+                     type_names[p->w->type], p->x->tokens);
     }
     free(together);
     free(alone);
+    free(reference);
 }
 
 static void run_product(const char *name, const matrix *m, const tokens *a, int64_t row_begin,
@@ -276,13 +330,13 @@ static void run_product(const char *name, const matrix *m, const tokens *a, int6
             size += fabs(term);
         }
         expected[i] = sum;
-        /* float32 sums of eight lanes: what they lose grows with the columns */
+        /* float32 sums of several parts: what they lose grows with the columns */
         tolerance[i] = size * (1e-6 + (double)columns * 4e-9) + (double)columns * (double)FLT_MIN;
     }
     c.expected = expected;
     c.tolerance = tolerance;
     check_run(&c);
-    check_batch(&p, count);
+    check_bits(&p, a, count);
     free(expected);
     free(tolerance);
 }
@@ -301,15 +355,15 @@ static void run_shape(px_weight_type type, bool q8, bool zeros, int64_t rows, in
     snprintf(name, sizeof name, "%s%s%s %" PRId64 "x%" PRId64 " g%" PRId64 " n%" PRId64,
              type_names[type], q8 ? " q8" : "", zeros ? " zeros" : "", rows, columns, group_size,
              token_count);
-    const int64_t begin = rows > 4 ? check_random(&state) % 4 : 0;
+    const int64_t begin = rows > 4 ? check_random(&state) % PX_MIN(rows - 3, 35) : 0;
     const int64_t end = rows > 6 ? rows - check_random(&state) % 3 : rows;
     run_product(name, &m, &a, begin, end);
     free_tokens(&a);
     free_matrix(&m);
 }
 
-static const int64_t row_counts[] = {1, 2, 3, 4, 5, 7, 9, 12, 70};
-static const int64_t token_counts[] = {1, 2, 4, 5, 9};
+static const int64_t row_counts[] = {1, 2, 3, 5, 9, 15, 16, 17, 32, 33, 83};
+static const int64_t token_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 19};
 static const int64_t column_counts[] = {1,   5,   16,  31,  32,  33,  63,   64,   65,
                                         95,  96,  100, 127, 128, 160, 200,  257,  320,
                                         384, 512, 700, 1000, 2048, 2100, 4160, 8500};
@@ -377,29 +431,28 @@ static void test_saturation(void **unused)
                 }
 }
 
-/* Rows may lie further apart than they are long. */
+/* Rows of floats may lie further apart than they are long. */
 static void test_row_stride(void **unused)
 {
     (void)unused;
     if (options.bench) return;
     uint64_t state = 11;
-    for (int type = 0; type < PX_WEIGHT_TYPES; type++)
-        for (int q8 = 0; q8 <= (is_integer((px_weight_type)type) ? 1 : 0); q8++) {
-            matrix m = make_matrix((px_weight_type)type, 6, 96, 32, MATRIX_RANDOM, false, 0, &state);
-            const int64_t stride = m.w.row_bytes + 64;
-            unsigned char *wide = allocate((size_t)(6 * stride), 1);
-            memset(wide, 0xee, (size_t)(6 * stride));
-            for (int64_t r = 0; r < 6; r++)
-                memcpy(wide + r * stride, (const unsigned char *)m.w.data + r * m.w.row_bytes,
-                       (size_t)m.w.row_bytes);
-            m.w.data = wide;
-            m.w.row_bytes = stride;
-            tokens a = make_tokens(5, 96, q8 != 0, DATA_NORMAL, &state);
-            run_product("row stride", &m, &a, 0, 6);
-            free_tokens(&a);
-            free_matrix(&m);
-            free(wide);
-        }
+    for (int type = PX_WEIGHT_F32; type <= PX_WEIGHT_BF16; type++) {
+        matrix m = make_matrix((px_weight_type)type, 6, 96, 32, MATRIX_RANDOM, false, 0, &state);
+        const int64_t stride = m.w.row_bytes + 64;
+        unsigned char *wide = allocate((size_t)(6 * stride), 1);
+        memset(wide, 0xee, (size_t)(6 * stride));
+        for (int64_t r = 0; r < 6; r++)
+            memcpy(wide + r * stride, (const unsigned char *)m.w.data + r * m.w.row_bytes,
+                   (size_t)m.w.row_bytes);
+        m.w.data = wide;
+        m.w.row_bytes = stride;
+        tokens a = make_tokens(5, 96, false, DATA_NORMAL, &state);
+        run_product("row stride", &m, &a, 0, 6);
+        free_tokens(&a);
+        free_matrix(&m);
+        free(wide);
+    }
 }
 
 /* A NaN or an infinity among the activations of a token shows in its results and in no others. */
@@ -408,9 +461,10 @@ static void test_not_finite(void **unused)
     (void)unused;
     if (options.bench) return;
     uint64_t state = 13;
-    matrix m = make_matrix(PX_WEIGHT_I4, 5, 192, 64, MATRIX_RANDOM, false, 0, &state);
     static const float values[] = {NAN, INFINITY, -INFINITY};
-    for (size_t i = 0; i < PX_COUNT(values); i++)
+    for (size_t i = 0; i < 2 * PX_COUNT(values); i++) {
+        const px_weight_type type = i % 2 ? PX_WEIGHT_I4 : PX_WEIGHT_I8;
+        matrix m = make_matrix(type, 5, 192, 64, MATRIX_RANDOM, false, 0, &state);
         for (size_t level = 0; level < PX_COUNT(check_levels); level++) {
             px_kernels k;
             if (!check_table(level, &k)) continue;
@@ -418,15 +472,16 @@ static void test_not_finite(void **unused)
             int8_t q[5 * 192];
             int32_t sum[5 * 6];
             check_fill(DATA_NORMAL, &state, PX_COUNT(x), x);
-            x[2 * 192 + 100] = values[i];
+            x[2 * 192 + 100] = values[i / 2];
             for (int t = 0; t < 5; t++)
-                k.quantize(x + t * 192, 192, q + t * 192, scale + t * 6, sum + t * 6);
+                k.quantize(x + t * 192, 192, t, 5, q, scale, sum);
             const px_activation a = {5, 192, 192, x, q, scale, sum};
-            k.matmul[PX_WEIGHT_I4](&m.w, 0, 5, &a, y, 5);
+            k.matmul[type](&m.w, 0, 5, &a, y, 5);
             for (int t = 0; t < 5; t++)
                 for (int r = 0; r < 5; r++) assert_int_equal(isnan(y[t * 5 + r]) != 0, t == 2);
         }
-    free_matrix(&m);
+        free_matrix(&m);
+    }
 }
 
 /* ---- dequantize ---------------------------------------------------------------------------- */
@@ -453,10 +508,10 @@ static void test_dequantize(void **unused)
         for (size_t i = 0; i < PX_COUNT(column_counts); i++) {
             const int64_t columns = column_counts[i];
             const int64_t group = PX_MIN(columns, 20 + 12 * (int64_t)(i % 3));
-            matrix m = make_matrix((px_weight_type)type, 3, columns, group, MATRIX_RANDOM, i % 2 != 0,
-                                   0, &state);
+            matrix m = make_matrix((px_weight_type)type, 18, columns, group, MATRIX_RANDOM,
+                                   i % 2 != 0, 0, &state);
             double *tolerance = allocate((size_t)columns, sizeof *tolerance);
-            for (int64_t row = 0; row < 3; row++) {
+            for (int64_t row = 0; row < 18; row += 1 + row % 6) {
                 const double *values = m.values + row * columns;
                 for (int64_t c = 0; c < columns; c++)
                     tolerance[c] = is_integer(m.w.type) ? fabs(values[c]) * 0x1p-24 : 0;
@@ -484,6 +539,26 @@ static void test_sizes(void **unused)
         for (int type = 0; type < PX_WEIGHT_TYPES; type++)
             assert_int_equal(px_weight_row_bytes((px_weight_type)type, cases[i].columns),
                              cases[i].bytes[type]);
+    static const struct {
+        int64_t rows, padded;
+    } rows[] = {{1, 16}, {16, 16}, {17, 32}, {32064, 32064}};
+    for (size_t i = 0; i < PX_COUNT(rows); i++) {
+        assert_int_equal(px_weight_padded_rows(PX_WEIGHT_I4, rows[i].rows), rows[i].padded);
+        assert_int_equal(px_weight_padded_rows(PX_WEIGHT_I8, rows[i].rows), rows[i].padded);
+        assert_int_equal(px_weight_padded_rows(PX_WEIGHT_BF16, rows[i].rows), rows[i].rows);
+    }
+    for (int type = PX_WEIGHT_I8; type <= PX_WEIGHT_I4; type++) {
+        const px_weight w = {.type = (px_weight_type)type, .rows = 40, .columns = 100,
+                             .group_size = 30};
+        for (int64_t r = 0; r < w.rows; r++)
+            for (int64_t c = 0; c < w.columns; c++) {
+                bool high, expected;
+                const int64_t at = (int64_t)place(&w, r, c, &expected);
+                assert_int_equal(px_weight_offset(&w, r, c, &high), at);
+                assert_int_equal(high, expected);
+                assert_int_equal(px_weight_group_index(&w, r, c / 30), group_place(&w, r, c / 30));
+            }
+    }
     assert_int_equal(px_weight_groups(&(px_weight){.columns = 65, .group_size = 32}), 3);
     assert_int_equal(px_weight_groups(&(px_weight){.columns = 65, .group_size = 65}), 1);
 }
@@ -528,6 +603,8 @@ static void test_bench(void **unused)
     for (size_t i = 0; i < PX_COUNT(cases); i++) {
         bench_shape(cases[i].type, cases[i].q8, cases[i].zeros, cases[i].group_size, cases[i].rows,
                     3072, 1);
+        bench_shape(cases[i].type, cases[i].q8, cases[i].zeros, cases[i].group_size, cases[i].rows,
+                    3072, 4);
         bench_shape(cases[i].type, cases[i].q8, cases[i].zeros, cases[i].group_size, 512, 3072,
                     128);
     }

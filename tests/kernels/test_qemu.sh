@@ -1,7 +1,7 @@
 #!/bin/sh
 # No kernel executes an instruction that its features do not promise: under qemu-user an instruction
 # that the CPU model lacks traps. Runs the kernel tests on a model with AVX2, on one without, and
-# shows that the trap works by forcing the AVX2 kernels on the old model.
+# shows that the trap works by forcing kernels on models that cannot run them.
 # Skipped where qemu-x86_64 is missing, on other machines, and for sanitizer builds (they do not run
 # under qemu).
 set -u
@@ -39,11 +39,13 @@ for cpu in $new $old; do
     done
 done
 
-# Each file of kernels that needs AVX2 must trap where it is forced on the old model.
-for test in test_matmul test_vector; do
-    run $old "$dir/$test" --quick --force-avx2
+# traps CPU PROGRAM LEVEL: forced on a model without it, a level must trap
+traps() {
+    run "$1" "$dir/$2" --quick "--force-$3"
     status=$?
     [ $status -eq 132 ] || grep -qi 'illegal instruction' "$work/out" ||
-        fail "$test --force-avx2 on $old ended with $status instead of SIGILL"
-    echo "ok: $test traps on $old when forced"
-done
+        fail "$2 --force-$3 on $1 ended with $status instead of SIGILL"
+    echo "ok: $2 traps on $1 when $3 is forced"
+}
+for test in test_matmul test_vector; do traps $old $test avx2; done
+for level in avx-vnni avx512-vnni; do traps $new test_matmul $level; done

@@ -244,6 +244,38 @@ static void test_rope(void **unused)
 
 /* ---- quantize ------------------------------------------------------------------------------ */
 
+static float *allocate_floats(size_t count)
+{
+    float *memory = px_calloc(count, sizeof *memory);
+    assert_non_null(memory);
+    return memory;
+}
+
+/* Quantizes as one token of a tile, whose other tokens must stay as they are. out: integers, scales,
+ * sums. */
+static void quantize_in_tile(const px_kernels *k, const vectors *v, int token, int tokens, float *out)
+{
+    const size_t blocks = (size_t)(v->n + 31) / 32, all = blocks * (size_t)tokens;
+    check_memory memory[] = {check_memory_new(all * 32, 0), check_memory_new(all * 4, 0),
+                             check_memory_new(all * 4, 0)};
+    for (size_t i = 0; i < 3; i++) memset(memory[i].data, CANARY, memory[i].size);
+    k->quantize(v->x, v->n, token, tokens, memory[0].data, memory[1].data, memory[2].data);
+    for (size_t i = 0; i < 3; i++) {
+        check_front(&memory[i]);
+        const unsigned char *const bytes = memory[i].data;
+        for (size_t at = 0; at < memory[i].size; at++)
+            if (at / 4 % (size_t)tokens != (size_t)token) assert_int_equal(bytes[at], CANARY);
+    }
+    const int8_t *const q = memory[0].data;
+    const float *const scale = memory[1].data;
+    const int32_t *const sum = memory[2].data;
+    for (size_t i = 0; i < blocks * 32; i++)
+        *out++ = q[(i / 4 * (size_t)tokens + (size_t)token) * 4 + i % 4];
+    for (size_t b = 0; b < blocks; b++) *out++ = scale[b * (size_t)tokens + (size_t)token];
+    for (size_t b = 0; b < blocks; b++) *out++ = (float)sum[b * (size_t)tokens + (size_t)token];
+    for (size_t i = 0; i < 3; i++) check_memory_free(&memory[i]);
+}
+
 /* The three outputs as floats: integers, scales, sums. */
 static void call_quantize(const px_kernels *k, const check_case *c, void *out, int part, int parts)
 {
@@ -253,24 +285,17 @@ static void call_quantize(const px_kernels *k, const check_case *c, void *out, i
     if (part != 0) return;
     if (options.bench) { /* straight into the output, which is large enough */
         unsigned char *bytes = out;
-        k->quantize(v->x, v->n, (int8_t *)bytes, (float *)(void *)(bytes + blocks * 32),
+        k->quantize(v->x, v->n, 0, 1, (int8_t *)bytes, (float *)(void *)(bytes + blocks * 32),
                     (int32_t *)(void *)(bytes + blocks * 36));
         return;
     }
-    check_memory q = check_memory_new(blocks * 32, 0);
-    check_memory scale = check_memory_new(blocks * sizeof(float), 0);
-    check_memory sum = check_memory_new(blocks * sizeof(int32_t), 0);
-    k->quantize(v->x, v->n, q.data, scale.data, sum.data);
-    check_front(&q);
-    check_front(&scale);
-    check_front(&sum);
-    float *to = out;
-    for (size_t i = 0; i < blocks * 32; i++) *to++ = ((const int8_t *)q.data)[i];
-    for (size_t i = 0; i < blocks; i++) *to++ = ((const float *)scale.data)[i];
-    for (size_t i = 0; i < blocks; i++) *to++ = (float)((const int32_t *)sum.data)[i];
-    check_memory_free(&q);
-    check_memory_free(&scale);
-    check_memory_free(&sum);
+    float *const again = allocate_floats(blocks * 34);
+    for (int tokens = 1; tokens <= PX_TOKEN_TILE; tokens++) {
+        quantize_in_tile(k, v, (int)(v->n % tokens), tokens, again);
+        if (tokens == 1) memcpy(out, again, blocks * 34 * sizeof *again);
+        assert_memory_equal(out, again, blocks * 34 * sizeof *again);
+    }
+    free(again);
 }
 
 /* By definition, exactly: q is x / scale rounded, ties to even. */

@@ -31,9 +31,8 @@ void px_kernels_avx2(px_kernels *kernels)
     kernels->matmul[PX_WEIGHT_F32] = px_avx2_matmul_f32;
     kernels->matmul[PX_WEIGHT_F16] = px_avx2_matmul_f32;
     kernels->matmul[PX_WEIGHT_BF16] = px_avx2_matmul_f32;
-    kernels->matmul[PX_WEIGHT_I8] = px_avx2_matmul_i8;
-    kernels->matmul[PX_WEIGHT_I4] = px_avx2_matmul_i4;
     kernels->dequantize[PX_WEIGHT_F16] = dequantize_f16;
+    px_avx2_integer(kernels);
     px_avx2_vector(kernels);
     px_avx2_attention(kernels);
 }

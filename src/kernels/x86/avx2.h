@@ -6,7 +6,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "kernels/kernels.h"
+#include "kernels/integer.h"
 
 /* Tiles are functions of constant sizes: inlined, with their loops over rows and tokens unrolled. */
 #define PX_INLINE static inline __attribute__((always_inline))
@@ -16,15 +16,15 @@
 #define PX_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* The matrix products, one for each kind of activation. */
+/* Float weights. */
 void px_avx2_matmul_f32(const px_weight *w, int64_t row_begin, int64_t row_end,
                         const px_activation *x, float *y, int64_t y_stride);
-void px_avx2_matmul_i4(const px_weight *w, int64_t row_begin, int64_t row_end,
-                       const px_activation *x, float *y, int64_t y_stride);
-void px_avx2_matmul_i8(const px_weight *w, int64_t row_begin, int64_t row_end,
-                       const px_activation *x, float *y, int64_t y_stride);
+
+/* Tiles of integer weights with float32 activations, for every 256 and 512-bit instruction set. */
+px_tile_fn *const *px_avx2_exact_tiles(px_weight_type type);
 
 /* Overrides of the other entries. */
+void px_avx2_integer(px_kernels *kernels);
 void px_avx2_vector(px_kernels *kernels);
 void px_avx2_attention(px_kernels *kernels);
 
@@ -54,17 +54,6 @@ PX_INLINE void px_avx2_store(float *x, int64_t count, __m256 value)
     float copy[8];
     _mm256_storeu_ps(copy, value);
     memcpy(x, copy, (size_t)count * sizeof *x);
-}
-
-PX_INLINE __m256 px_avx2_halves(float low, float high)
-{
-    return _mm256_blend_ps(_mm256_set1_ps(low), _mm256_set1_ps(high), 0xf0);
-}
-
-/* The groups of the fast paths: whole blocks of 32 columns, or one group for the whole row. */
-PX_INLINE bool px_avx2_groups_fit(const px_weight *w)
-{
-    return w->group_size >= w->columns || w->group_size % PX_COLUMN_BLOCK == 0;
 }
 
 #endif

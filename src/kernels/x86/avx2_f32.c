@@ -1,7 +1,4 @@
-/*
- * Every weight type with float32 activations. A sum runs in eight lanes (column modulo 8) with one
- * fused multiply-add a column; integers are dequantized first, exactly as the reference does.
- */
+/* Float weights. A sum runs in eight lanes (column modulo 8) with one fused multiply-add a column. */
 #include "kernels/x86/avx2.h"
 
 #include <string.h>
@@ -13,69 +10,29 @@ enum {
     PANEL_BYTES = 1 << 17 /* weights that stay in the cache for all tokens */
 };
 
-/* Where a tile reads the weights of one row: the bytes and, for integers, the current group. */
-typedef struct source {
-    const unsigned char *data;
-    const float *scales;
-    const uint8_t *zeros;
-} source;
-
-typedef struct group {
-    __m256 scale, zero;
-} group;
-
-PX_INLINE source row_source(const px_weight *w, int64_t row)
-{
-    const bool integer = w->type == PX_WEIGHT_I8 || w->type == PX_WEIGHT_I4;
-    const int64_t first = integer ? row * px_weight_groups(w) : 0;
-    return (source){(const unsigned char *)w->data + row * w->row_bytes,
-                    integer ? w->scales + first : NULL,
-                    integer && w->zeros != NULL ? w->zeros + first : NULL};
-}
-
-PX_INLINE group row_group(const px_weight_type type, const source *s, int64_t index)
-{
-    if (type != PX_WEIGHT_I8 && type != PX_WEIGHT_I4)
-        return (group){_mm256_setzero_ps(), _mm256_setzero_ps()};
-    const int constant = type == PX_WEIGHT_I8 ? 128 : 8;
-    const int zero = s->zeros != NULL ? s->zeros[index] : constant;
-    return (group){_mm256_set1_ps(s->scales[index]), _mm256_set1_ps((float)zero)};
-}
-
 /* Bytes of a block of 32 columns. */
 PX_INLINE int64_t block_bytes(const px_weight_type type)
 {
-    return type == PX_WEIGHT_F32 ? 128 : type == PX_WEIGHT_I8 ? 32 : type == PX_WEIGHT_I4 ? 16 : 64;
+    return type == PX_WEIGHT_F32 ? 128 : 64;
 }
 
 /* Columns 8 * part to 8 * part + 7 of the block at p. */
-PX_INLINE __m256 load_part(const px_weight_type type, const unsigned char *p, const int part,
-                           group g)
+PX_INLINE __m256 load_part(const px_weight_type type, const unsigned char *p, const int part)
 {
     if (type == PX_WEIGHT_F32) return _mm256_loadu_ps((const float *)(const void *)(p + part * 32));
-    if (type == PX_WEIGHT_F16 || type == PX_WEIGHT_BF16) {
-        const __m128i half = _mm_loadu_si128((const __m128i *)(const void *)(p + part * 16));
-        if (type == PX_WEIGHT_F16) return _mm256_cvtph_ps(half);
-        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
-    }
-    const int64_t offset = type == PX_WEIGHT_I8 ? part * 8 : part % 2 * 8;
-    __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)(p + offset));
-    if (type == PX_WEIGHT_I4) {
-        if (part >= 2) bytes = _mm_srli_epi16(bytes, 4);
-        bytes = _mm_and_si128(bytes, _mm_set1_epi8(15));
-    }
-    const __m256 value = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
-    return _mm256_mul_ps(_mm256_sub_ps(value, g.zero), g.scale);
+    const __m128i half = _mm_loadu_si128((const __m128i *)(const void *)(p + part * 16));
+    if (type == PX_WEIGHT_F16) return _mm256_cvtph_ps(half);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
 
 /* Adds the block of R rows (bytes p[r]) and T tokens (floats x[t]) to sums. */
 PX_INLINE void add_block(const px_weight_type type, const int R, const int T,
-                         const unsigned char *const *p, const group *g, const float *const *x,
+                         const unsigned char *const *p, const float *const *x,
                          __m256 sums[4][TOKENS])
 {
     PX_UNROLL for (int part = 0; part < 4; part++) {
         __m256 value[4];
-        PX_UNROLL for (int r = 0; r < R; r++) value[r] = load_part(type, p[r], part, g[r]);
+        PX_UNROLL for (int r = 0; r < R; r++) value[r] = load_part(type, p[r], part);
         PX_UNROLL for (int t = 0; t < T; t++) {
             const __m256 x_part = _mm256_loadu_ps(x[t] + part * 8);
             PX_UNROLL for (int r = 0; r < R; r++)
@@ -86,15 +43,14 @@ PX_INLINE void add_block(const px_weight_type type, const int R, const int T,
 
 /* The last columns, fewer than 32, through zeroed copies. */
 PX_INLINE void add_tail(const px_weight_type type, const int R, const int T, int64_t columns,
-                        const unsigned char *const *p, const group *g, const float *const *x,
+                        const unsigned char *const *p, const float *const *x,
                         __m256 sums[4][TOKENS])
 {
     unsigned char w_copy[4][128];
     float x_copy[TOKENS][PX_COLUMN_BLOCK];
     const unsigned char *w_at[4];
     const float *x_at[TOKENS];
-    const bool integer = type == PX_WEIGHT_I8 || type == PX_WEIGHT_I4; /* their blocks are whole */
-    const int64_t size = integer ? block_bytes(type) : columns * block_bytes(type) / PX_COLUMN_BLOCK;
+    const int64_t size = columns * block_bytes(type) / PX_COLUMN_BLOCK;
     for (int r = 0; r < R; r++) {
         memset(w_copy[r], 0, sizeof w_copy[r]);
         memcpy(w_copy[r], p[r], (size_t)size);
@@ -105,48 +61,33 @@ PX_INLINE void add_tail(const px_weight_type type, const int R, const int T, int
         memcpy(x_copy[t], x[t], (size_t)columns * sizeof x_copy[t][0]);
         x_at[t] = x_copy[t];
     }
-    add_block(type, R, T, w_at, g, x_at, sums);
+    add_block(type, R, T, w_at, x_at, sums);
 }
 
 /* y of rows row.. row + R and tokens token.. token + T. */
 PX_INLINE void tile(const px_weight_type type, const int R, const int T, const px_weight *w,
                     int64_t row, const px_activation *x, int64_t token, float *y, int64_t y_stride)
 {
-    const bool integer = type == PX_WEIGHT_I8 || type == PX_WEIGHT_I4;
-    const int64_t columns = w->columns, whole = columns / PX_COLUMN_BLOCK * PX_COLUMN_BLOCK;
-    const int64_t group_size = integer ? w->group_size : columns;
-    source s[4];
-    group g[4];
+    const int64_t columns = w->columns;
     const unsigned char *p[4];
     const float *x_at[TOKENS];
     __m256 sums[4][TOKENS];
     PX_UNROLL for (int r = 0; r < R; r++) {
-        s[r] = row_source(w, row + r);
-        p[r] = s[r].data;
-        g[r] = row_group(type, &s[r], 0);
+        p[r] = (const unsigned char *)w->data + (row + r) * w->row_bytes;
         PX_UNROLL for (int t = 0; t < T; t++) sums[r][t] = _mm256_setzero_ps();
     }
     PX_UNROLL for (int t = 0; t < T; t++) x_at[t] = x->f32 + (token + t) * x->f32_stride;
 
-    int64_t c = 0;
-    for (int64_t index = 0; c < whole; index++) {
-        if (integer && index > 0)
-            PX_UNROLL for (int r = 0; r < R; r++) g[r] = row_group(type, &s[r], index);
-        const int64_t end = PX_MIN(c + group_size, whole);
-        for (; c < end; c += PX_COLUMN_BLOCK) {
-            add_block(type, R, T, p, g, x_at, sums);
-            PX_UNROLL for (int r = 0; r < R; r++) {
-                p[r] += block_bytes(type);
-                if (T == 1) _mm_prefetch((const char *)p[r] + R * w->row_bytes, _MM_HINT_T0);
-            }
-            PX_UNROLL for (int t = 0; t < T; t++) x_at[t] += PX_COLUMN_BLOCK;
+    for (int64_t c = 0; c + PX_COLUMN_BLOCK <= columns; c += PX_COLUMN_BLOCK) {
+        add_block(type, R, T, p, x_at, sums);
+        PX_UNROLL for (int r = 0; r < R; r++) {
+            p[r] += block_bytes(type);
+            if (T == 1) _mm_prefetch((const char *)p[r] + R * w->row_bytes, _MM_HINT_T0);
         }
+        PX_UNROLL for (int t = 0; t < T; t++) x_at[t] += PX_COLUMN_BLOCK;
     }
-    if (c < columns) {
-        if (integer)
-            PX_UNROLL for (int r = 0; r < R; r++) g[r] = row_group(type, &s[r], c / group_size);
-        add_tail(type, R, T, columns - c, p, g, x_at, sums);
-    }
+    if (columns % PX_COLUMN_BLOCK > 0)
+        add_tail(type, R, T, columns % PX_COLUMN_BLOCK, p, x_at, sums);
     PX_UNROLL for (int r = 0; r < R; r++)
         PX_UNROLL for (int t = 0; t < T; t++)
             y[(token + t) * y_stride + row + r] = px_avx2_sum(sums[r][t]);
@@ -156,7 +97,7 @@ PX_INLINE void tile(const px_weight_type type, const int R, const int T, const p
 PX_INLINE void panel(const px_weight_type type, const px_weight *w, int64_t row_begin,
                      int64_t row_end, const px_activation *x, float *y, int64_t y_stride)
 {
-    const int R = type == PX_WEIGHT_I8 || type == PX_WEIGHT_I4 ? 2 : 3; /* as the registers allow */
+    enum { R = 3 }; /* as the registers allow */
     int64_t token = 0;
     for (; token + TOKENS <= x->tokens; token += TOKENS) {
         int64_t row = row_begin;
@@ -184,19 +125,11 @@ typedef void panel_fn(const px_weight *w, int64_t row_begin, int64_t row_end,
 PANEL_FUNCTION(panel_f32, PX_WEIGHT_F32)
 PANEL_FUNCTION(panel_f16, PX_WEIGHT_F16)
 PANEL_FUNCTION(panel_bf16, PX_WEIGHT_BF16)
-PANEL_FUNCTION(panel_i8, PX_WEIGHT_I8)
-PANEL_FUNCTION(panel_i4, PX_WEIGHT_I4)
 
 void px_avx2_matmul_f32(const px_weight *w, int64_t row_begin, int64_t row_end,
                         const px_activation *x, float *y, int64_t y_stride)
 {
-    static panel_fn *const panels[PX_WEIGHT_TYPES] = {panel_f32, panel_f16, panel_bf16, panel_i8,
-                                                      panel_i4};
-    const bool integer = w->type == PX_WEIGHT_I8 || w->type == PX_WEIGHT_I4;
-    if (integer && !px_avx2_groups_fit(w)) {
-        px_reference_matmul(w, row_begin, row_end, x, y, y_stride);
-        return;
-    }
+    static panel_fn *const panels[] = {panel_f32, panel_f16, panel_bf16};
     const int64_t rows = PX_MAX(PANEL_BYTES / PX_MAX(w->row_bytes, 1) / 12 * 12, 12);
     for (int64_t row = row_begin; row < row_end; row += rows)
         panels[w->type](w, row, PX_MIN(row + rows, row_end), x, y, y_stride);

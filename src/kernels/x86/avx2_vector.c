@@ -7,8 +7,8 @@
 
 #include "base/memory.h"
 
-/* One block of `count` (1 to 32) values, as quantize_block of the reference. */
-static void quantize_block(const float *x, int64_t count, int8_t *q, float *scale, int32_t *sum)
+/* One block of `count` (1 to 32) values, as quantize_block of the reference; returns the integers. */
+PX_INLINE __m256i quantize_block(const float *x, int64_t count, float *scale, int32_t *sum)
 {
     __m256 value[4];
     __m256i largest = _mm256_setzero_si256();
@@ -27,8 +27,7 @@ static void quantize_block(const float *x, int64_t count, int8_t *q, float *scal
     if (!finite || *scale < FLT_MIN) {
         *scale = finite ? 0 : NAN;
         *sum = 0;
-        memset(q, 0, PX_COLUMN_BLOCK);
-        return;
+        return _mm256_setzero_si256();
     }
     __m256i integer[4];
     __m256i total = _mm256_setzero_si256();
@@ -39,20 +38,32 @@ static void quantize_block(const float *x, int64_t count, int8_t *q, float *scal
     const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(integer[0], integer[1]),
                                               _mm256_packs_epi32(integer[2], integer[3]));
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7); /* packs work in halves */
-    _mm256_storeu_si256((__m256i *)(void *)q, _mm256_permutevar8x32_epi32(packed, order));
-
     __m128i half = _mm_add_epi32(_mm256_castsi256_si128(total), _mm256_extracti128_si256(total, 1));
     half = _mm_add_epi32(half, _mm_unpackhi_epi64(half, half));
     half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 1));
     *sum = _mm_cvtsi128_si32(half);
+    return _mm256_permutevar8x32_epi32(packed, order);
 }
 
-static void quantize(const float *x, int64_t columns, int8_t *q, float *scale, int32_t *sum)
+static void quantize(const float *x, int64_t columns, int token, int tokens, int8_t *q,
+                     float *scale, int32_t *sum)
 {
+    scale += token;
+    sum += token;
+    q += 4 * token;
     for (int64_t begin = 0; begin < columns; begin += PX_COLUMN_BLOCK) {
-        const int64_t block = begin / PX_COLUMN_BLOCK;
-        quantize_block(x + begin, PX_MIN(PX_COLUMN_BLOCK, columns - begin), q + begin, scale + block,
-                       sum + block);
+        const __m256i integers =
+            quantize_block(x + begin, PX_MIN(PX_COLUMN_BLOCK, columns - begin), scale, sum);
+        if (tokens == 1) {
+            _mm256_storeu_si256((__m256i *)(void *)q, integers);
+        } else {
+            int32_t quads[8];
+            _mm256_storeu_si256((__m256i *)(void *)quads, integers);
+            PX_UNROLL for (int i = 0; i < 8; i++) memcpy(q + 4 * i * tokens, &quads[i], 4);
+        }
+        q += PX_COLUMN_BLOCK * tokens;
+        scale += tokens;
+        sum += tokens;
     }
 }
 

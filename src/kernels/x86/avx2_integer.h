@@ -1,0 +1,161 @@
+/*
+ * Integer weights with q8 activations in 256-bit vectors: what the AVX2 and the AVX-VNNI file share.
+ * Each half of a tile, 8 rows, is the lanes of a vector. The including file defines before
+ *   int dot_offset(type)            what its products take off the weights themselves
+ *   __m256i dot_step(type, dot, value, x)  adds 32 products of unsigned weights and activations
+ *   __m256i dot_end(type, dot, zero, sum)  the lanes of a block in 32 bits, with what zero * sum adds
+ * where the lanes of `zero` are dot_offset - zero point in their lower 16 bits and 0 above, so that
+ * vpmaddwd or vpdpwssd multiply it with a block sum, which fits 16 bits.
+ */
+#ifndef PX_KERNELS_X86_AVX2_INTEGER_H
+#define PX_KERNELS_X86_AVX2_INTEGER_H
+
+#include "kernels/x86/avx2.h"
+
+enum {
+    PASS_TOKENS = 4,    /* at once in registers */
+    WHOLE_TOKENS = 2,   /* so few take both halves of a tile at once */
+    PREFETCH_AHEAD = 8192 /* bytes; where tokens are few the weights come from memory */
+};
+
+PX_INLINE __m256i load256(const void *p)
+{
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+
+PX_INLINE __m256i broadcast(const void *p)
+{
+    int32_t value;
+    memcpy(&value, p, sizeof value);
+    return _mm256_set1_epi32(value);
+}
+
+/* The zero points of 8 rows of a group, `at` the first one's index. */
+PX_INLINE __m256i group_zero(const px_weight_type type, const px_weight *w, int64_t at)
+{
+    __m256i zero = _mm256_set1_epi32(type == PX_WEIGHT_I4 ? 8 : 128);
+    if (w->zeros != NULL)
+        zero = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(w->zeros + at)));
+    const __m256i rest = _mm256_sub_epi32(_mm256_set1_epi32(dot_offset(type)), zero);
+    return _mm256_and_si256(_mm256_set1_epi32(0xffff), rest);
+}
+
+/* Adds the products of one line. p: the line, from the first of H halves; x: its columns of N tokens;
+ * x_high: those of the high nibbles. */
+PX_INLINE void add_line(const px_weight_type type, const int H, const int N, const unsigned char *p,
+                        const int8_t *x, const int8_t *x_high, __m256i dot[2][PASS_TOKENS])
+{
+    const __m256i nibble = _mm256_set1_epi8(15);
+    __m256i low[2], high[2];
+    PX_UNROLL for (int h = 0; h < H; h++) {
+        low[h] = load256(p + 32 * h);
+        if (type == PX_WEIGHT_I8) continue;
+        high[h] = _mm256_and_si256(_mm256_srli_epi16(low[h], 4), nibble);
+        low[h] = _mm256_and_si256(low[h], nibble);
+    }
+    PX_UNROLL for (int t = 0; t < N; t++) {
+        const __m256i four = broadcast(x + 4 * t);
+        PX_UNROLL for (int h = 0; h < H; h++) dot[h][t] = dot_step(type, dot[h][t], low[h], four);
+    }
+    if (type == PX_WEIGHT_I8) return;
+    PX_UNROLL for (int t = 0; t < N; t++) {
+        const __m256i four = broadcast(x_high + 4 * t);
+        PX_UNROLL for (int h = 0; h < H; h++) dot[h][t] = dot_step(type, dot[h][t], high[h], four);
+    }
+}
+
+/* H halves of a tile, from `half`, and N of its T tokens, from `first`. */
+PX_INLINE void pass(const px_weight_type type, const int T, const int H, const int N, const int half,
+                    const int first, const px_weight *w, int64_t row_tile, const px_token_tile *x,
+                    float *out)
+{
+    const int lines = type == PX_WEIGHT_I4 ? 4 : 8;
+    const int64_t blocks = px_column_blocks(w->columns), groups = px_weight_groups(w);
+    const int64_t group_blocks = groups == 1 ? blocks : w->group_size / PX_COLUMN_BLOCK;
+    const unsigned char *p = px_weight_tile(w, row_tile) + 32 * half;
+    const int8_t *q = x->q8 + 4 * first;
+    const float *x_scale = x->scale + first;
+    const int32_t *x_sum = x->sum + first;
+    __m256 total[2][PASS_TOKENS];
+    PX_UNROLL for (int h = 0; h < H; h++)
+        PX_UNROLL for (int t = 0; t < N; t++) total[h][t] = _mm256_setzero_ps();
+
+    int64_t left = blocks;
+    for (int64_t group = 0; group < groups; group++) {
+        const int64_t at = (row_tile * groups + group) * PX_ROW_TILE + 8 * half;
+        __m256i zero[2];
+        __m256 part[2][PASS_TOKENS];
+        PX_UNROLL for (int h = 0; h < H; h++) {
+            zero[h] = group_zero(type, w, at + 8 * h);
+            PX_UNROLL for (int t = 0; t < N; t++) part[h][t] = _mm256_setzero_ps();
+        }
+        const int64_t count = left < group_blocks ? left : group_blocks;
+        left -= count;
+        for (int64_t b = 0; b < count; b++) {
+            __m256i dot[2][PASS_TOKENS];
+            PX_UNROLL for (int h = 0; h < H; h++)
+                PX_UNROLL for (int t = 0; t < N; t++) dot[h][t] = _mm256_setzero_si256();
+            PX_UNROLL for (int line = 0; line < lines; line++) {
+                if (H == 2)
+                    _mm_prefetch((const char *)p + 64 * line + PREFETCH_AHEAD, _MM_HINT_T0);
+                const int8_t *const x_low = q + 4 * T * line;
+                add_line(type, H, N, p + 64 * line, x_low, x_low + 16 * T, dot);
+            }
+            PX_UNROLL for (int t = 0; t < N; t++) {
+                const __m256i sum = broadcast(x_sum + t);
+                const __m256 scale = _mm256_broadcast_ss(x_scale + t);
+                PX_UNROLL for (int h = 0; h < H; h++) {
+                    const __m256i exact = dot_end(type, dot[h][t], zero[h], sum);
+                    part[h][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(exact), scale, part[h][t]);
+                }
+            }
+            p += 64 * lines;
+            q += PX_COLUMN_BLOCK * T;
+            x_scale += T;
+            x_sum += T;
+        }
+        PX_UNROLL for (int h = 0; h < H; h++) {
+            const __m256 scale = _mm256_loadu_ps(w->scales + at + 8 * h);
+            PX_UNROLL for (int t = 0; t < N; t++)
+                total[h][t] = _mm256_fmadd_ps(part[h][t], scale, total[h][t]);
+        }
+    }
+    PX_UNROLL for (int h = 0; h < H; h++)
+        PX_UNROLL for (int t = 0; t < N; t++)
+            _mm256_storeu_ps(out + (first + t) * PX_ROW_TILE + 8 * (half + h), total[h][t]);
+}
+
+PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, int64_t row_tile,
+                    const px_token_tile *x, float *out)
+{
+    if (T <= WHOLE_TOKENS) {
+        pass(type, T, 2, T, 0, 0, w, row_tile, x, out);
+        return;
+    }
+    const int N = T <= PASS_TOKENS ? T : (T + 1) / 2;
+    pass(type, T, 1, N, 0, 0, w, row_tile, x, out);
+    pass(type, T, 1, N, 1, 0, w, row_tile, x, out);
+    if (N == T) return;
+    pass(type, T, 1, T - N, 0, N, w, row_tile, x, out);
+    pass(type, T, 1, T - N, 1, N, w, row_tile, x, out);
+}
+
+#define TILE(type, T)                                                                              \
+    static void type##_##T(const px_weight *w, int64_t row_tile, const px_token_tile *x,          \
+                           float *out)                                                            \
+    {                                                                                             \
+        tile(PX_WEIGHT_##type, T, w, row_tile, x, out);                                           \
+    }
+PX_EACH_TILE(TILE, I8)
+PX_EACH_TILE(TILE, I4)
+
+static void matmul(const px_weight *w, int64_t row_begin, int64_t row_end, const px_activation *x,
+                   float *y, int64_t y_stride)
+{
+    static px_tile_fn *const i8[] = PX_TILES(I8), *const i4[] = PX_TILES(I4);
+    px_tile_fn *const *const tiles = w->type == PX_WEIGHT_I8 ? i8 : i4;
+    px_integer_matmul(x->q8 != NULL ? tiles : px_avx2_exact_tiles(w->type), w, row_begin, row_end, x,
+                      y, y_stride);
+}
+
+#endif

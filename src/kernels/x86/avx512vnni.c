@@ -1,0 +1,127 @@
+/*
+ * Integer weights with q8 activations: the 16 rows of a tile are the lanes of a vector. The zero
+ * point goes through the block sums: a lane of `zero` is -zero in its lower 16 bits and 0 above, a
+ * block sum fits the lower 16 bits, so that vpdpwssd adds -zero * sum.
+ */
+#include "kernels/x86/avx2.h"
+
+/* Few tokens wait for the weights from memory. */
+enum { PREFETCH_TOKENS = 4, PREFETCH_AHEAD = 8192 /* bytes */ };
+
+PX_INLINE __m512i load512(const void *p)
+{
+    return _mm512_loadu_si512(p);
+}
+
+PX_INLINE __m512i broadcast(const void *p)
+{
+    int32_t value;
+    memcpy(&value, p, sizeof value);
+    return _mm512_set1_epi32(value);
+}
+
+/* The zero points of a group, `at` its first index. */
+PX_INLINE __m512i group_zero(const px_weight_type type, const px_weight *w, int64_t at)
+{
+    const __m512i low = _mm512_set1_epi32(0xffff);
+    if (w->zeros == NULL)
+        return _mm512_and_si512(low, _mm512_set1_epi32(type == PX_WEIGHT_I4 ? -8 : -128));
+    const __m128i zero = _mm_loadu_si128((const __m128i *)(const void *)(w->zeros + at));
+    const __m512i wide = _mm512_cvtepu8_epi32(zero);
+    return _mm512_and_si512(low, _mm512_sub_epi32(_mm512_setzero_si512(), wide));
+}
+
+PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, int64_t row_tile,
+                    const px_token_tile *x, float *out)
+{
+    const int lines = type == PX_WEIGHT_I4 ? 4 : 8;
+    const __m512i nibble = _mm512_set1_epi8(15);
+    const int64_t blocks = px_column_blocks(w->columns), groups = px_weight_groups(w);
+    const int64_t group_blocks = groups == 1 ? blocks : w->group_size / PX_COLUMN_BLOCK;
+    const unsigned char *p = px_weight_tile(w, row_tile);
+    const int8_t *q = x->q8;
+    const float *x_scale = x->scale;
+    const int32_t *x_sum = x->sum;
+    __m512 total[PX_TOKEN_TILE];
+    PX_UNROLL for (int t = 0; t < T; t++) total[t] = _mm512_setzero_ps();
+
+    int64_t left = blocks;
+    for (int64_t group = 0; group < groups; group++) {
+        const int64_t at = (row_tile * groups + group) * PX_ROW_TILE;
+        const __m512i zero = group_zero(type, w, at);
+        __m512 part[PX_TOKEN_TILE];
+        PX_UNROLL for (int t = 0; t < T; t++) part[t] = _mm512_setzero_ps();
+        const int64_t count = left < group_blocks ? left : group_blocks;
+        left -= count;
+        for (int64_t b = 0; b < count; b++) {
+            __m512i dot[PX_TOKEN_TILE], more[PX_TOKEN_TILE];
+            PX_UNROLL for (int t = 0; t < T; t++) {
+                dot[t] = _mm512_dpwssd_epi32(_mm512_setzero_si512(), zero, broadcast(x_sum + t));
+                if (T == 1) more[t] = _mm512_setzero_si512();
+            }
+            PX_UNROLL for (int line = 0; line < lines; line++) {
+                const __m512i value = load512(p + 64 * line);
+                if (T <= PREFETCH_TOKENS)
+                    _mm_prefetch((const char *)p + 64 * line + PREFETCH_AHEAD, _MM_HINT_T0);
+                const int8_t *const x_low = q + 4 * T * line;
+                if (type == PX_WEIGHT_I8) {
+                    PX_UNROLL for (int t = 0; t < T; t++) {
+                        if (T == 1 && line % 2)
+                            more[t] = _mm512_dpbusd_epi32(more[t], value, broadcast(x_low + 4 * t));
+                        else
+                            dot[t] = _mm512_dpbusd_epi32(dot[t], value, broadcast(x_low + 4 * t));
+                    }
+                    continue;
+                }
+                const int8_t *const x_high = x_low + 16 * T;
+                const __m512i low = _mm512_and_si512(value, nibble);
+                const __m512i high = _mm512_and_si512(_mm512_srli_epi16(value, 4), nibble);
+                PX_UNROLL for (int t = 0; t < T; t++)
+                    dot[t] = _mm512_dpbusd_epi32(dot[t], low, broadcast(x_low + 4 * t));
+                PX_UNROLL for (int t = 0; t < T; t++) {
+                    if (T == 1)
+                        more[t] = _mm512_dpbusd_epi32(more[t], high, broadcast(x_high + 4 * t));
+                    else
+                        dot[t] = _mm512_dpbusd_epi32(dot[t], high, broadcast(x_high + 4 * t));
+                }
+            }
+            PX_UNROLL for (int t = 0; t < T; t++) {
+                if (T == 1) dot[t] = _mm512_add_epi32(dot[t], more[t]);
+                part[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t]), _mm512_set1_ps(x_scale[t]),
+                                          part[t]);
+            }
+            p += 64 * lines;
+            q += PX_COLUMN_BLOCK * T;
+            x_scale += T;
+            x_sum += T;
+        }
+        const __m512 scale = _mm512_loadu_ps(w->scales + at);
+        PX_UNROLL for (int t = 0; t < T; t++) total[t] = _mm512_fmadd_ps(part[t], scale, total[t]);
+    }
+    PX_UNROLL for (int t = 0; t < T; t++) _mm512_storeu_ps(out + PX_ROW_TILE * t, total[t]);
+}
+
+#define TILE(type, T)                                                                              \
+    static void type##_##T(const px_weight *w, int64_t row_tile, const px_token_tile *x,          \
+                           float *out)                                                            \
+    {                                                                                             \
+        tile(PX_WEIGHT_##type, T, w, row_tile, x, out);                                           \
+    }
+PX_EACH_TILE(TILE, I8)
+PX_EACH_TILE(TILE, I4)
+
+static void matmul(const px_weight *w, int64_t row_begin, int64_t row_end, const px_activation *x,
+                   float *y, int64_t y_stride)
+{
+    static px_tile_fn *const i8[] = PX_TILES(I8), *const i4[] = PX_TILES(I4);
+    px_tile_fn *const *const tiles = w->type == PX_WEIGHT_I8 ? i8 : i4;
+    px_integer_matmul(x->q8 != NULL ? tiles : px_avx2_exact_tiles(w->type), w, row_begin, row_end, x,
+                      y, y_stride);
+}
+
+void px_kernels_avx512vnni(px_kernels *kernels)
+{
+    kernels->name = "avx512-vnni";
+    kernels->matmul[PX_WEIGHT_I8] = matmul;
+    kernels->matmul[PX_WEIGHT_I4] = matmul;
+}

@@ -1,0 +1,29 @@
+/* Integer weights with q8 activations in AVX-VNNI: vpdpbusd adds four products to each lane. */
+#include "kernels/x86/avx2.h"
+
+PX_INLINE int dot_offset(const px_weight_type type)
+{
+    (void)type;
+    return 0;
+}
+
+PX_INLINE __m256i dot_step(const px_weight_type type, __m256i dot, __m256i value, __m256i x)
+{
+    (void)type;
+    return _mm256_dpbusd_avx_epi32(dot, value, x);
+}
+
+PX_INLINE __m256i dot_end(const px_weight_type type, __m256i dot, __m256i zero, __m256i sum)
+{
+    (void)type;
+    return _mm256_dpwssd_avx_epi32(dot, zero, sum);
+}
+
+#include "kernels/x86/avx2_integer.h"
+
+void px_kernels_avxvnni(px_kernels *kernels)
+{
+    kernels->name = "avx-vnni";
+    kernels->matmul[PX_WEIGHT_I8] = matmul;
+    kernels->matmul[PX_WEIGHT_I4] = matmul;
+}
