@@ -6,7 +6,10 @@
 #include "base/half.h"
 #include "base/memory.h"
 
-enum { KEYS = 4 }; /* cache rows that go together */
+enum {
+    KEYS = 4,             /* cache rows that go together */
+    PREFETCH_AHEAD = 4096 /* bytes */
+};
 
 PX_INLINE int64_t value_bytes(const px_cache_type type)
 {
@@ -21,6 +24,14 @@ PX_INLINE __m256 load_values(const px_cache_type type, const unsigned char *p, i
     uint16_t copy[8] = {0};
     memcpy(copy, p, (size_t)count * sizeof *copy);
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)copy));
+}
+
+/* The rows of one head follow each other for a block of positions only, too briefly for the hardware
+ * to get ahead. */
+PX_INLINE void prefetch_rows(const unsigned char *p, int64_t bytes)
+{
+    for (int64_t i = 0; i < bytes; i += 64)
+        _mm_prefetch((const char *)p + PREFETCH_AHEAD + i, _MM_HINT_T0);
 }
 
 /* The sum of one row is the same whether it comes alone or with others. */
@@ -45,8 +56,10 @@ PX_INLINE void scores(const px_cache_type type, const float *q, const unsigned c
 {
     const int64_t stride = head_dim * value_bytes(type);
     int64_t j = 0;
-    for (; j + KEYS <= keys; j += KEYS)
+    for (; j + KEYS <= keys; j += KEYS) {
+        prefetch_rows(key + j * stride, KEYS * stride);
         scores_rows(type, KEYS, q, key + j * stride, head_dim, scale, out + j);
+    }
     for (; j < keys; j++) scores_rows(type, 1, q, key + j * stride, head_dim, scale, out + j);
 }
 
@@ -73,8 +86,10 @@ PX_INLINE void mix(const px_cache_type type, const float *weights, const unsigne
 {
     const int64_t stride = head_dim * value_bytes(type);
     int64_t j = 0;
-    for (; j + KEYS <= keys; j += KEYS)
+    for (; j + KEYS <= keys; j += KEYS) {
+        prefetch_rows(value + j * stride, KEYS * stride);
         mix_rows(type, KEYS, weights + j, value + j * stride, head_dim, out);
+    }
     for (; j < keys; j++) mix_rows(type, 1, weights + j, value + j * stride, head_dim, out);
 }
 
