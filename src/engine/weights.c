@@ -353,9 +353,12 @@ static phlox_status load_planned(const px_checkpoint *checkpoint, const px_plan 
         PX_TRY(pack_to_cache(checkpoint, plan, options, cache_dir, pool, sink, out, error));
     else if (plan->converts)
         PX_TRY(pack_to_memory(plan, options, pool, sink, out, error));
-    /* Large ones are not read twice: what is packed was checked on the way, and what is as stored
-     * shows in the logits. */
-    if (checkpoint->stored_bytes <= checked_bytes) PX_TRY(px_weights_check(checkpoint, error));
+    /* What is packed was checked on the way. What is as stored is checked where that is quick; in
+     * large checkpoints it shows in the logits. */
+    bool keeps = false;
+    for (size_t i = 0; i < plan->count; i++) keeps |= plan->items[i].as_stored;
+    if (keeps && checkpoint->stored_bytes <= checked_bytes)
+        PX_TRY(px_weights_check(checkpoint, error));
     bind(plan, sink, out);
     out->bytes = px_plan_bytes(plan);
     if (checkpoint->desc.tied_embeddings) out->lm_head = out->embedding;
