@@ -15,7 +15,7 @@ static int64_t item_groups(const px_plan_item *item)
 /* Quantized rows before they are interleaved. */
 struct integers {
     uint8_t *q;     /* [PX_ROW_TILE, columns] */
-    float *scales;  /* [PX_ROW_TILE, groups] */
+    float *scales;  /* [PX_ROW_TILE, groups], float16 holds them exactly */
     uint8_t *zeros; /* [PX_ROW_TILE, groups], also when symmetric */
 };
 
@@ -30,7 +30,7 @@ static void load_block(const uint8_t *row, int64_t count, uint8_t zero, uint32_t
 
 /* One tile of rows, as in kernels.h. */
 static void interleave(const struct integers *from, bool is_int4, int64_t columns, int64_t groups,
-                       uint8_t *data, float *scales, uint8_t *zeros)
+                       uint8_t *data, uint16_t *scales, uint8_t *zeros)
 {
     enum { LINE = PX_ROW_TILE * 4 };
     const int64_t lines = is_int4 ? 4 : 8;
@@ -46,14 +46,14 @@ static void interleave(const struct integers *from, bool is_int4, int64_t column
     }
     for (int64_t group = 0; group < groups; group++) {
         for (int64_t r = 0; r < PX_ROW_TILE; r++) {
-            scales[group * PX_ROW_TILE + r] = from->scales[r * groups + group];
+            scales[group * PX_ROW_TILE + r] = px_f32_to_f16(from->scales[r * groups + group]);
             if (zeros) zeros[group * PX_ROW_TILE + r] = from->zeros[r * groups + group];
         }
     }
 }
 
 static phlox_status pack_tiles(const px_plan_item *item, int64_t begin, int64_t end,
-                               const struct integers *buffer, uint8_t *data, float *scales,
+                               const struct integers *buffer, uint8_t *data, uint16_t *scales,
                                uint8_t *zeros, phlox_error *error)
 {
     const px_tensor *const tensor = item->tensor;
@@ -86,7 +86,7 @@ static phlox_status pack_tiles(const px_plan_item *item, int64_t begin, int64_t 
 }
 
 static phlox_status pack_integers(const px_plan_item *item, int64_t begin, int64_t end,
-                                  uint8_t *data, float *scales, uint8_t *zeros, phlox_error *error)
+                                  uint8_t *data, uint16_t *scales, uint8_t *zeros, phlox_error *error)
 {
     const size_t columns = (size_t)item->tensor->columns, groups = (size_t)item_groups(item);
     const size_t scale_bytes = PX_ROW_TILE * groups * sizeof(float);
@@ -152,7 +152,7 @@ static phlox_status pack_floats(const px_plan_item *item, int64_t begin, int64_t
 }
 
 phlox_status px_pack_rows(const px_plan_item *item, int64_t begin, int64_t end, uint8_t *data,
-                          float *scales, uint8_t *zeros, phlox_error *error)
+                          uint16_t *scales, uint8_t *zeros, phlox_error *error)
 {
     if (item->type == PX_WEIGHT_I4 || item->type == PX_WEIGHT_I8)
         return pack_integers(item, begin, end, data, scales, zeros, error);

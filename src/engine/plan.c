@@ -90,7 +90,7 @@ static void finish_item(px_plan_item *item, px_weight_type type, const px_quant_
     item->format = *format;
     item->group_size = format->group_size > 0 ? format->group_size : tensor->columns;
     const size_t groups = (size_t)((tensor->columns + item->group_size - 1) / item->group_size);
-    item->scale_bytes = rows * groups * sizeof(float);
+    item->scale_bytes = rows * groups * sizeof(uint16_t);
     item->zero_bytes = format->symmetric ? 0 : rows * groups;
 }
 
@@ -153,7 +153,7 @@ static void name_variant(px_plan *plan)
         const int64_t outcome[] = {item->type, item->group_size, item->format.symmetric};
         sum += px_checksum(outcome, sizeof outcome, i * sizeof outcome);
     }
-    snprintf(plan->variant, sizeof plan->variant, "layout 2, %016llx", (unsigned long long)sum);
+    snprintf(plan->variant, sizeof plan->variant, "layout 3, %016llx", (unsigned long long)sum);
 }
 
 static phlox_status plan_float(px_weight_type type, bool as_stored, px_plan *plan)

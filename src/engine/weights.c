@@ -72,7 +72,7 @@ static phlox_status convert_block(struct conversion *job, int64_t begin, int64_t
     }
     uint8_t *const block = px_aligned_alloc(offset[PARTS]);
     if (!block) return px_fail_memory(error, offset[PARTS]);
-    phlox_status status = px_pack_rows(item, begin, end, block, (float *)(block + offset[SCALES]),
+    phlox_status status = px_pack_rows(item, begin, end, block, (uint16_t *)(block + offset[SCALES]),
                                        block + offset[ZEROS], error);
     size_t section = job->first_section;
     for (int part = 0; part < PARTS && status == PHLOX_OK; part++) {
@@ -261,6 +261,7 @@ static void bind(const px_plan *plan, const struct sink *sink, px_weights *weigh
         } else {
             weight.data = section_data(weights, sink, section++);
             if (item->scale_bytes) weight.scales = section_data(weights, sink, section++);
+            weight.half_scales = item->scale_bytes > 0;
             if (item->zero_bytes) weight.zeros = section_data(weights, sink, section++);
         }
         *place_of(weights, item->tensor) = weight;

@@ -45,7 +45,7 @@ enum {
  * Symmetric weights have the constant zero point 128 (i8) or 8 (i4) and zeros == NULL. Scales may
  * be negative. Sixteen rows are interleaved so that they fill the lanes of a vector; what pads the
  * last tile of rows and the last block of columns has the scale 0 or meets activations of 0.
- *   scales: float [row tiles, groups, 16]
+ *   scales: float or, with half_scales, float16 [row tiles, groups, 16]
  *   zeros:  uint8_t [row tiles, groups, 16] or NULL
  *   data:   [row tiles, blocks of 32 columns, lines, 16 rows, 4 bytes]: a line of 64 bytes has 4 bytes
  *           of each row. i8: 8 lines, line j has columns 4j to 4j + 3. i4: 4 lines, the low nibbles
@@ -57,7 +57,8 @@ typedef struct px_weight {
     int64_t group_size; /* columns; 1 to columns */
     int64_t row_bytes;
     const void *data;
-    const float *scales;
+    bool half_scales;
+    const void *scales;
     const uint8_t *zeros;
 } px_weight;
 
@@ -67,6 +68,8 @@ int64_t px_weight_padded_rows(px_weight_type type, int64_t rows);
 int64_t px_weight_offset(const px_weight *weight, int64_t row, int64_t column, bool *high);
 /* Index of the scale and zero point of a row in a group. */
 int64_t px_weight_group_index(const px_weight *weight, int64_t row, int64_t group);
+/* The scale at such an index. */
+float px_weight_scale(const px_weight *weight, int64_t index);
 
 /* Groups of a row, bytes of a row of packed data. */
 int64_t px_weight_groups(const px_weight *weight);

@@ -102,6 +102,12 @@ static float dot_floats(const px_weight *w, int64_t row, const float *x)
     return add_lanes(lane);
 }
 
+/* The scale of a row in the group of a column. */
+static float row_scale(const px_weight *w, int64_t row, int64_t column)
+{
+    return px_weight_scale(w, px_weight_group_index(w, row, column / w->group_size));
+}
+
 /* The dot product of an integer row with float32 activations. */
 static float dot_exact(const px_weight *w, int64_t row, const float *x)
 {
@@ -113,7 +119,7 @@ static float dot_exact(const px_weight *w, int64_t row, const float *x)
         for (int64_t c = begin; c < end; c++)
             part[c % 4] = fmaf((float)value[c - begin], x[c], part[c % 4]);
         if (!ends_group(w, end)) continue;
-        const float scale = w->scales[px_weight_group_index(w, row, begin / w->group_size)];
+        const float scale = row_scale(w, row, begin);
         total = fmaf((part[0] + part[2]) + (part[1] + part[3]), scale, total);
         memset(part, 0, sizeof part);
     }
@@ -141,7 +147,7 @@ static void dot_q8(const px_weight *w, int64_t row, const px_activation *x, int6
             part[t] = fmaf((float)dot, q8_scale[begin / PX_COLUMN_BLOCK * T + t], part[t]);
         }
         if (!ends_group(w, end)) continue;
-        const float scale = w->scales[px_weight_group_index(w, row, begin / w->group_size)];
+        const float scale = row_scale(w, row, begin);
         for (int64_t t = 0; t < T; t++) total[t] = fmaf(part[t], scale, total[t]);
         memset(part, 0, sizeof part);
     }
@@ -187,7 +193,7 @@ static void dequantize_integers(const px_weight *w, int64_t row, float *out)
         end = span_end(w, begin);
         int value[PX_COLUMN_BLOCK];
         load_integers(w, row, begin, end, value);
-        const float scale = w->scales[px_weight_group_index(w, row, begin / w->group_size)];
+        const float scale = row_scale(w, row, begin);
         for (int64_t c = begin; c < end; c++) out[c] = (float)value[c - begin] * scale;
     }
 }

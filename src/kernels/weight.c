@@ -1,6 +1,8 @@
 /* Sizes and places of packed matrices. */
 #include "kernels/kernels.h"
 
+#include "base/half.h"
+
 static int64_t padded_columns(int64_t columns)
 {
     return (columns + PX_COLUMN_BLOCK - 1) / PX_COLUMN_BLOCK * PX_COLUMN_BLOCK;
@@ -32,6 +34,12 @@ int64_t px_weight_group_index(const px_weight *weight, int64_t row, int64_t grou
 {
     const int64_t tile = row / PX_ROW_TILE;
     return (tile * px_weight_groups(weight) + group) * PX_ROW_TILE + row % PX_ROW_TILE;
+}
+
+float px_weight_scale(const px_weight *weight, int64_t index)
+{
+    if (weight->half_scales) return px_f16_to_f32(((const uint16_t *)weight->scales)[index]);
+    return ((const float *)weight->scales)[index];
 }
 
 int64_t px_weight_row_bytes(px_weight_type type, int64_t columns)

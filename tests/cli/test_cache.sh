@@ -63,7 +63,7 @@ for place in 0 8 12 16 30 3000 4100 4140; do # in the header and the table of se
     expect 0 cache verify; prints '1 checked, 0 damaged'
 done
 size=$(wc -c <"$(only)")
-for place in 8192 $((size / 2)) $((size - 4096)); do # in the weights
+for place in 8192 $((size / 8192 * 4096)) $((size - 4096)); do # first bytes of pages of weights
     answers; damage "$place"
     finds_damage
     [ -z "$(ls "$cache")" ] || fail 'a damaged file is left'

@@ -28,7 +28,8 @@ static void check_integers(int bits, bool symmetric, int64_t columns, int64_t gr
     enum { ROWS = 37, BEGIN = 16, MOST = 40000 };
     static float source[MOST];
     static uint8_t q[MOST], data[MOST], zeros[MOST], wanted_zeros[MOST];
-    static float scales[MOST], wanted_scales[MOST];
+    static uint16_t scales[MOST];
+    static float wanted_scales[MOST];
     assert_true(ROWS * (columns + 31) < MOST);
     uint64_t random = (uint64_t)(columns * 100 + group * 4 + bits);
     for (int64_t i = 0; i < ROWS * columns; i++) source[i] = test_random_float(&random);
@@ -63,7 +64,7 @@ static void check_integers(int bits, bool symmetric, int64_t columns, int64_t gr
     for (int64_t r = 0; r < padded_rows; r++)
         for (int64_t g = 0; g < groups; g++) {
             const int64_t at = (r / 16 * groups + g) * 16 + r % 16;
-            assert_true(scales[at] == (r < rows ? wanted_scales[r * groups + g] : 0));
+            assert_true(px_f16_to_f32(scales[at]) == (r < rows ? wanted_scales[r * groups + g] : 0));
             if (!symmetric && r < rows) assert_int_equal(zeros[at], wanted_zeros[r * groups + g]);
         }
 }

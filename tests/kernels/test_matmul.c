@@ -74,15 +74,20 @@ static void make_integers(matrix *m, matrix_data kind, bool zeros, uint64_t *sta
     float *scales = allocate(count, sizeof *scales);
     uint8_t *zero = allocate(count, 1);
     unsigned char *data = allocate(size, 1);
+    const bool half = options.bench || check_random(state) % 2 == 1;
+    uint16_t *halves = allocate(count, sizeof *halves);
     for (size_t i = 0; i < count; i++) {
         scales[i] = check_random_normal(state) * 0.02f;
+        halves[i] = px_f32_to_f16(scales[i]);
+        if (half) scales[i] = px_f16_to_f32(halves[i]);
         zero[i] = (uint8_t)(zeros ? check_random(state) % (uint32_t)(largest + 1)
                                   : (uint32_t)(largest + 1) / 2);
         if (kind == MATRIX_LARGEST) zero[i] = zeros ? 0 : zero[i];
         if (kind == MATRIX_SMALLEST) zero[i] = zeros ? (uint8_t)largest : zero[i];
     }
     for (int64_t r = 0; r < rows; r++) {
-        for (int64_t g = 0; r >= w->rows && g < groups; g++) scales[group_place(w, r, g)] = 0;
+        for (int64_t g = 0; r >= w->rows && g < groups; g++)
+            scales[group_place(w, r, g)] = halves[group_place(w, r, g)] = 0;
         for (int64_t c = 0; c < padded; c++) {
             const size_t group = group_place(w, r, PX_MIN(c / w->group_size, groups - 1));
             int q = (int)(check_random(state) % (uint32_t)(largest + 1));
@@ -95,13 +100,16 @@ static void make_integers(matrix *m, matrix_data kind, bool zeros, uint64_t *sta
         }
     }
     m->data = check_input(data, size, 0);
-    m->scales = check_input(scales, count * sizeof *scales, 0);
+    m->scales = half ? check_input(halves, count * sizeof *halves, 0)
+                     : check_input(scales, count * sizeof *scales, 0);
+    m->w.half_scales = half;
     m->w.scales = m->scales.data;
     if (zeros) {
         m->zeros = check_input(zero, count, 0);
         m->w.zeros = m->zeros.data;
     }
     free(scales);
+    free(halves);
     free(zero);
     free(data);
 }

@@ -35,6 +35,14 @@ PX_INLINE float px_avx2_sum(__m256 v)
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
+/* The scales of 8 rows of a group, `at` the first one's index. */
+PX_INLINE __m256 px_avx2_scales(const px_weight *w, int64_t at)
+{
+    if (!w->half_scales) return _mm256_loadu_ps((const float *)w->scales + at);
+    const uint16_t *const half = (const uint16_t *)w->scales + at;
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)half));
+}
+
 /* Up to eight floats, zeros behind them. Tails are copied, not loaded through a mask: a masked load
  * at the end of a page is slow, and emulators read behind it. */
 PX_INLINE __m256 px_avx2_load(const float *x, int64_t count)

@@ -99,7 +99,7 @@ PX_INLINE void half_tile(const px_weight_type type, const int T, const px_weight
         else
             PX_UNROLL for (int k = 0; k < 4; k++)
                 add_group(type, T, k, 1, p, zero, x_at, count, tail, sums);
-        const __m256 scale = _mm256_loadu_ps(w->scales + at);
+        const __m256 scale = px_avx2_scales(w, at);
         PX_UNROLL for (int t = 0; t < T; t++) {
             const __m256 sum = _mm256_add_ps(_mm256_add_ps(sums[0][t], sums[2][t]),
                                              _mm256_add_ps(sums[1][t], sums[3][t]));

@@ -115,7 +115,7 @@ PX_INLINE void pass(const px_weight_type type, const int T, const int H, const i
             x_sum += T;
         }
         PX_UNROLL for (int h = 0; h < H; h++) {
-            const __m256 scale = _mm256_loadu_ps(w->scales + at + 8 * h);
+            const __m256 scale = px_avx2_scales(w, at + 8 * h);
             PX_UNROLL for (int t = 0; t < N; t++)
                 total[h][t] = _mm256_fmadd_ps(part[h][t], scale, total[h][t]);
         }

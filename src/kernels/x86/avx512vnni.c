@@ -31,6 +31,13 @@ PX_INLINE __m512i group_zero(const px_weight_type type, const px_weight *w, int6
     return _mm512_and_si512(low, _mm512_sub_epi32(_mm512_setzero_si512(), wide));
 }
 
+PX_INLINE __m512 group_scale(const px_weight *w, int64_t at)
+{
+    if (!w->half_scales) return _mm512_loadu_ps((const float *)w->scales + at);
+    const uint16_t *const half = (const uint16_t *)w->scales + at;
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)half));
+}
+
 PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, int64_t row_tile,
                     const px_token_tile *x, float *out)
 {
@@ -95,7 +102,7 @@ PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, 
             x_scale += T;
             x_sum += T;
         }
-        const __m512 scale = _mm512_loadu_ps(w->scales + at);
+        const __m512 scale = group_scale(w, at);
         PX_UNROLL for (int t = 0; t < T; t++) total[t] = _mm512_fmadd_ps(part[t], scale, total[t]);
     }
     PX_UNROLL for (int t = 0; t < T; t++) _mm512_storeu_ps(out + PX_ROW_TILE * t, total[t]);
