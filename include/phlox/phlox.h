@@ -117,6 +117,15 @@ typedef enum phlox_group_fallback {
     PHLOX_FALLBACK_ADJUST     /* ... takes the largest power of two >= 32 that divides it, else int8 */
 } phlox_group_fallback;
 
+/* How keys and values are cached. int8 and int4 are read by integer products. */
+typedef enum phlox_kv_cache {
+    PHLOX_KV_DEFAULT = 0, /* int8 where the weights are integers, f32 with exact or float weights */
+    PHLOX_KV_F32,
+    PHLOX_KV_F16,
+    PHLOX_KV_INT8,        /* keys: a scale for 32 values; values: one for a head */
+    PHLOX_KV_INT4
+} phlox_kv_cache;
+
 typedef struct phlox_model_options {
     size_t struct_size; /* set by the initialiser */
     /* Weights; the words and meanings of `optimum-cli export openvino`. */
@@ -130,6 +139,7 @@ typedef struct phlox_model_options {
     /* Running. */
     bool describe_only;       /* load no weights: information and tokens, but no sessions */
     bool exact;           /* float32 activations and cache, whatever the weights */
+    phlox_kv_cache kv_cache;
     int32_t threads;      /* 0: one for each core that the process may use */
     uint64_t cpu_mask;    /* PHLOX_CPU_* features to hide; they are only ever taken away */
     int32_t context_size; /* most tokens of a session; 0: what the model was trained for */

@@ -41,6 +41,10 @@ static const struct word fallbacks[] = {
     {"adjust", PHLOX_FALLBACK_ADJUST},
     {NULL, 0},
 };
+static const struct word caches[] = {
+    {"default", PHLOX_KV_DEFAULT}, {"f32", PHLOX_KV_F32},   {"f16", PHLOX_KV_F16},
+    {"int8", PHLOX_KV_INT8},       {"int4", PHLOX_KV_INT4}, {NULL, 0},
+};
 static const struct word sym[] = {{"", PHLOX_SYM}}, asym[] = {{"", PHLOX_ASYM}};
 
 static const phlox_option model_options[] = {
@@ -54,6 +58,8 @@ static const phlox_option model_options[] = {
     {"all-layers", NULL, "int4 for embedding and lm_head too"},
     {"group-size-fallback", "error|ignore|adjust", "when groups do not divide a row"},
     {"exact", NULL, "float32 activations and cache, whatever the weights"},
+    {"kv-cache", "f32|f16|int8|int4",
+     "keys and values (default: int8 with integer weights, else f32)"},
     {"threads", "N", "threads to compute with (default: all cores)"},
     {"cpu-mask", "NAMES", "CPU features not to use, e.g. avx2 (comma separated, or a number)"},
     {"context-size", "N", "most tokens of a session (default: the model's own)"},
@@ -74,6 +80,7 @@ static const struct row model_rows[PX_COUNT(model_options)] = {
     {SWITCH, MODEL(all_layers), 0, 0, NULL},
     {WORD, MODEL(group_size_fallback), 0, 0, fallbacks},
     {SWITCH, MODEL(exact), 0, 0, NULL},
+    {WORD, MODEL(kv_cache), 0, 0, caches},
     {INTEGER, MODEL(threads), 1, 1024, NULL},
     {MASK, MODEL(cpu_mask), 0, 0, NULL},
     {INTEGER, MODEL(context_size), 1, 1 << 24, NULL},

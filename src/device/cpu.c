@@ -8,7 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MOST_TOKENS = 256 /* of a step: more gain nothing and delay progress and cancellation */ };
+enum {
+    MOST_TOKENS = 256, /* of a step: more gain nothing and delay progress and cancellation */
+    CUT_TOKENS = 128   /* that a sequence can be cut back after its window has forgotten others */
+};
 
 struct px_device_model {
     const px_checkpoint *checkpoint;
@@ -23,13 +26,17 @@ struct px_device_model {
 struct px_sequence {
     px_kv_cache cache;
     size_t length;
+    size_t window; /* 0: none */
 };
 
 /* Rounding the cache only pays where the weights are rounded too. */
-static px_cache_type choose_cache_type(px_weight_type qkv, bool exact)
+static px_cache_type choose_cache_type(px_weight_type qkv, const phlox_model_options *options)
 {
+    static const px_cache_type given[] = {[PHLOX_KV_F32] = PX_CACHE_F32, [PHLOX_KV_F16] = PX_CACHE_F16,
+                                          [PHLOX_KV_INT8] = PX_CACHE_I8, [PHLOX_KV_INT4] = PX_CACHE_I4};
+    if (options->kv_cache != PHLOX_KV_DEFAULT) return given[options->kv_cache];
     const bool is_integer = qkv == PX_WEIGHT_I8 || qkv == PX_WEIGHT_I4;
-    return is_integer && !exact ? PX_CACHE_F16 : PX_CACHE_F32;
+    return is_integer && !options->exact ? PX_CACHE_I8 : PX_CACHE_F32;
 }
 
 static int choose_threads(const phlox_model_options *options)
@@ -55,7 +62,7 @@ static phlox_status open_model(px_device_model *model, const px_device_options *
                                 .kernels = &model->kernels, .pool = model->pool,
                                 .exact = options->user->exact};
     model->cache_type =
-        choose_cache_type(model->weights.layers[0].qkv.type, options->user->exact);
+        choose_cache_type(model->weights.layers[0].qkv.type, options->user);
     return PHLOX_OK;
 }
 
@@ -108,7 +115,7 @@ static phlox_status cpu_estimate(const px_checkpoint *checkpoint,
     px_cache_type cache_type = PX_CACHE_F32;
     for (size_t i = 0; i < plan.count; i++)
         if (plan.items[i].tensor->role == PX_QKV && plan.items[i].tensor->layer == 0)
-            cache_type = choose_cache_type(plan.items[i].type, options->user->exact);
+            cache_type = choose_cache_type(plan.items[i].type, options->user);
     *out = (px_device_info){
         .kernels = kernels.name,
         .weight_bytes = px_plan_bytes(&plan),
@@ -127,6 +134,7 @@ static phlox_status cpu_sequence_create(px_device_model *model, px_sequence **ou
     px_sequence *const sequence = px_calloc(1, sizeof *sequence);
     if (!sequence) return px_fail_memory(error, sizeof *sequence);
     px_kv_init(&sequence->cache, &model->checkpoint->desc, model->cache_type);
+    sequence->window = (size_t)model->checkpoint->desc.sliding_window;
     *out = sequence;
     return PHLOX_OK;
 }
@@ -180,7 +188,13 @@ static phlox_status run_step(px_device_model *model, const px_batch_item *items,
                        "%s: the logits are not finite although the weights are: they overflow "
                        "float32; the checkpoint is damaged", model->checkpoint->path);
     }
-    for (size_t i = 0; i < count; i++) items[i].sequence->length += items[i].count;
+    for (size_t i = 0; i < count; i++) {
+        px_sequence *const sequence = items[i].sequence;
+        sequence->length += items[i].count;
+        const size_t kept = sequence->window + CUT_TOKENS;
+        if (sequence->window && sequence->length > kept)
+            px_kv_forget(&sequence->cache, sequence->length - kept);
+    }
     return PHLOX_OK;
 }
 
@@ -198,16 +212,20 @@ static phlox_status cpu_forward(px_device_model *model, const px_batch_item *ite
     return status;
 }
 
-static void cpu_truncate(px_sequence *sequence, size_t length)
+static size_t cpu_truncate(px_sequence *sequence, size_t length)
 {
-    if (length >= sequence->length) return;
+    if (length >= sequence->length) return sequence->length;
+    /* the next token sees itself and window - 1 before it */
+    const size_t first = length + 1 > sequence->window ? length + 1 - sequence->window : 0;
+    if (first < sequence->cache.forgotten * PX_KV_BLOCK) length = 0;
     px_kv_truncate(&sequence->cache, length);
     sequence->length = length;
+    return length;
 }
 
 static uint64_t cpu_sequence_bytes(const px_sequence *sequence)
 {
-    return (uint64_t)sequence->cache.block_count * sequence->cache.block_bytes;
+    return px_kv_bytes(&sequence->cache);
 }
 
 const px_device px_device_cpu = {

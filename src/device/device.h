@@ -52,8 +52,9 @@ typedef struct px_device {
      * keep the length they had. Logits that are not finite are an error. */
     phlox_status (*forward)(px_device_model *model, const px_batch_item *items, size_t count,
                             phlox_error *error);
-    /* Cuts a sequence back to `length` tokens. */
-    void (*truncate)(px_sequence *sequence, size_t length);
+    /* Cuts a sequence back to `length` tokens, or to none where what the cut needs is gone (a sliding
+     * window forgets). Returns how many are left. */
+    size_t (*truncate)(px_sequence *sequence, size_t length);
     uint64_t (*sequence_bytes)(const px_sequence *sequence);
 } px_device;
 

@@ -1,14 +1,11 @@
 #include "engine/forward.h"
 
-#include <math.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Room for a step of `capacity` tokens. Shapes are [capacity, ...]; f32 unless named. */
 struct px_scratch {
     int64_t capacity, logits_capacity;
-    size_t score_capacity;
     float *x;        /* [hidden] the residual stream */
     float *normed;   /* [hidden] */
     float *qkv;      /* [(heads + 2 kv_heads) * head_dim] */
@@ -22,7 +19,6 @@ struct px_scratch {
     float *q8_scale;
     int32_t *q8_sum;
     float *inverse[2]; /* [rotary_dim / 2] frequencies, short and long */
-    float *scores;   /* [threads, score_capacity] */
 };
 
 static int64_t widest(const px_desc *desc)
@@ -43,7 +39,7 @@ static void scratch_free(struct px_scratch *s)
     if (!s) return;
     void *const all[] = {s->x, s->normed, s->qkv, s->mixed, s->gate_up, s->projected,
                          s->logits_in, s->logits, s->cosine, s->sine, s->q8, s->q8_scale,
-                         s->q8_sum, s->inverse[0], s->inverse[1], s->scores};
+                         s->q8_sum, s->inverse[0], s->inverse[1]};
     for (size_t i = 0; i < PX_COUNT(all); i++) px_aligned_free(all[i]);
     free(s);
 }
@@ -85,21 +81,7 @@ static phlox_status scratch_fill(const px_engine *engine, struct px_scratch *s, 
     return PHLOX_OK;
 }
 
-/* Room for the scores of one head over `context` positions, for every thread. */
-static phlox_status scores_grow(const px_engine *engine, size_t context, phlox_error *error)
-{
-    struct px_scratch *const s = engine->scratch;
-    if (context <= s->score_capacity) return PHLOX_OK;
-    const size_t capacity = PX_MAX(context + 1024, s->score_capacity * 2) / 16 * 16;
-    px_aligned_free(s->scores);
-    s->scores = NULL;
-    s->score_capacity = 0;
-    PX_TRY(take(&s->scores, px_pool_threads(engine->pool), (int64_t)capacity, sizeof(float), error));
-    s->score_capacity = capacity;
-    return PHLOX_OK;
-}
-
-static phlox_status scratch_grow(px_engine *engine, int64_t n, size_t context, phlox_error *error)
+static phlox_status scratch_grow(px_engine *engine, int64_t n, phlox_error *error)
 {
     if (!engine->scratch || engine->scratch->capacity < n) {
         scratch_free(engine->scratch);
@@ -111,13 +93,15 @@ static phlox_status scratch_grow(px_engine *engine, int64_t n, size_t context, p
             return status;
         }
     }
-    return scores_grow(engine, context, error);
+    return PHLOX_OK;
 }
 
 void px_engine_free(px_engine *engine)
 {
     scratch_free(engine->scratch);
+    px_attention_free(engine->attention);
     engine->scratch = NULL;
+    engine->attention = NULL;
 }
 
 /* ---- matrices ------------------------------------------------------------------------------ */
@@ -172,9 +156,8 @@ static void multiply(const px_engine *engine, const px_weight *weight, const flo
 struct step {
     const px_engine *engine;
     const px_step_token *tokens;
-    int64_t count, layer;
+    int64_t count;
     const float *norm;
-    atomic_int next_slot; /* of scores: one for each call of attend() */
 };
 
 static void embed(void *context, int64_t begin, int64_t end)
@@ -199,76 +182,6 @@ static void normalise(void *context, int64_t begin, int64_t end)
     for (int64_t t = begin; t < end; t++)
         e->kernels->rms_norm(e->scratch->x + t * hidden, step->norm, hidden, e->desc->rms_norm_eps,
                              e->scratch->normed + t * hidden);
-}
-
-/* Rotates queries and keys; keys and values go to the cache. */
-static void rotate_and_store(void *context, int64_t begin, int64_t end)
-{
-    const struct step *const step = context;
-    const px_engine *const e = step->engine;
-    const px_desc *const d = e->desc;
-    const int64_t dim = d->head_dim, heads = d->num_attention_heads, kv = d->num_key_value_heads;
-    for (int64_t t = begin; t < end; t++) {
-        const px_step_token *const token = &step->tokens[t];
-        float *const q = e->scratch->qkv + t * (heads + 2 * kv) * dim;
-        float *const k = q + heads * dim, *const v = k + kv * dim;
-        const float *const cosine = e->scratch->cosine + t * (d->rotary_dim / 2);
-        const float *const sine = e->scratch->sine + t * (d->rotary_dim / 2);
-        /* The keys follow the queries: both are rotated in one run. */
-        for (int64_t h = 0; h < heads + kv; h++)
-            e->kernels->rope(q + h * dim, cosine, sine, d->rotary_dim);
-        void (*const store)(const float *, void *, int64_t) =
-            e->kernels->cache_store[token->cache->type];
-        for (int64_t h = 0; h < kv; h++) {
-            store(k + h * dim, px_kv_row(token->cache, step->layer, PX_KEY, h, token->position),
-                  dim);
-            store(v + h * dim, px_kv_row(token->cache, step->layer, PX_VALUE, h, token->position),
-                  dim);
-        }
-    }
-}
-
-/* Attention of one query head over the positions it sees. scores: [positions] */
-static void attend_head(const px_engine *e, const px_step_token *token, int64_t layer, int64_t head,
-                        const float *q, float *scores, float *out)
-{
-    const px_desc *const d = e->desc;
-    const int64_t kv_head = head / (d->num_attention_heads / d->num_key_value_heads);
-    const size_t window = (size_t)d->sliding_window, end = token->position + 1;
-    const size_t first = window && end > window ? end - window : 0;
-    const float scale = 1.0f / sqrtf((float)d->head_dim);
-    const px_cache_type type = token->cache->type;
-    for (size_t p = first, next; p < end; p = next) {
-        next = PX_MIN((p / PX_KV_BLOCK + 1) * PX_KV_BLOCK, end);
-        e->kernels->attention_scores[type](q, px_kv_row(token->cache, layer, PX_KEY, kv_head, p),
-                                           (int64_t)(next - p), d->head_dim, scale,
-                                           scores + (p - first));
-    }
-    e->kernels->softmax(scores, (int64_t)(end - first));
-    memset(out, 0, (size_t)d->head_dim * sizeof *out);
-    for (size_t p = first, next; p < end; p = next) {
-        next = PX_MIN((p / PX_KV_BLOCK + 1) * PX_KV_BLOCK, end);
-        e->kernels->attention_mix[type](scores + (p - first),
-                                        px_kv_row(token->cache, layer, PX_VALUE, kv_head, p),
-                                        (int64_t)(next - p), d->head_dim, out);
-    }
-}
-
-/* Over (head, token) pairs, heads outermost, so that a thread stays with its keys. */
-static void attend(void *context, int64_t begin, int64_t end)
-{
-    struct step *const step = context;
-    const px_engine *const e = step->engine;
-    const px_desc *const d = e->desc;
-    const int64_t dim = d->head_dim, heads = d->num_attention_heads;
-    const int64_t row = (heads + 2 * d->num_key_value_heads) * dim;
-    float *const scores =
-        e->scratch->scores + (size_t)atomic_fetch_add(&step->next_slot, 1) * e->scratch->score_capacity;
-    for (int64_t i = begin; i < end; i++) {
-        const int64_t head = i / step->count, t = i % step->count;
-        attend_head(e, &step->tokens[t], step->layer, head, e->scratch->qkv + t * row + head * dim,
-                    scores, e->scratch->mixed + t * heads * dim + head * dim);
-    }
 }
 
 static void add_residual(void *context, int64_t begin, int64_t end)
@@ -300,14 +213,11 @@ static void run_layer(struct step *step, int64_t layer)
     struct px_scratch *const s = e->scratch;
     const int64_t n = step->count, hidden = e->desc->hidden_size;
     const int64_t heads = e->desc->num_attention_heads;
-    step->layer = layer;
 
     step->norm = w->input_norm;
     px_pool_for(e->pool, n, 1, normalise, step);
     multiply(e, &w->qkv, s->normed, hidden, n, s->qkv);
-    px_pool_for(e->pool, n, 1, rotate_and_store, step);
-    atomic_store(&step->next_slot, 0);
-    px_pool_for(e->pool, heads * n, 1, attend, step);
+    px_attention_run(e->attention, layer, s->qkv, s->cosine, s->sine, s->mixed);
     multiply(e, &w->o, s->mixed, heads * e->desc->head_dim, n, s->projected);
     px_pool_for(e->pool, n, 1, add_residual, step);
 
@@ -352,9 +262,9 @@ static phlox_status run_head(struct step *step, phlox_error *error)
 phlox_status px_forward(px_engine *engine, const px_step_token *tokens, int64_t count,
                         phlox_error *error)
 {
-    size_t context = 0;
-    for (int64_t t = 0; t < count; t++) context = PX_MAX(context, tokens[t].position + 1);
-    PX_TRY(scratch_grow(engine, count, context, error));
+    PX_TRY(scratch_grow(engine, count, error));
+    PX_TRY(px_attention_plan(&engine->attention, engine->desc, engine->kernels, engine->pool, tokens,
+                             count, error));
     struct step step = {.engine = engine, .tokens = tokens, .count = count};
     px_pool_for(engine->pool, count, 1, embed, &step);
     for (int64_t layer = 0; layer < engine->desc->num_hidden_layers; layer++)

@@ -3,7 +3,7 @@
 #ifndef PX_ENGINE_FORWARD_H
 #define PX_ENGINE_FORWARD_H
 
-#include "engine/kv_cache.h"
+#include "engine/attention.h"
 #include "engine/weights.h"
 
 /* What does not change between steps. */
@@ -14,16 +14,8 @@ typedef struct px_engine {
     px_pool *pool;
     bool exact; /* float32 activations also for integer weights */
     struct px_scratch *scratch; /* grows with the longest step; owned, px_engine_free() */
+    px_attention *attention;    /* likewise */
 } px_engine;
-
-/* One token of a step. Tokens of a sequence follow each other in order of position. */
-typedef struct px_step_token {
-    int32_t id;
-    size_t position;
-    px_kv_cache *cache; /* with room for `position` */
-    bool is_long;       /* longrope: the long factors */
-    float *logits;      /* float32 [vocab_size] to fill, or NULL */
-} px_step_token;
 
 /* Computes the step: keys and values go to the caches. Errors: memory. */
 phlox_status px_forward(px_engine *engine, const px_step_token *tokens, int64_t count,

@@ -36,8 +36,7 @@ void px_session_free(phlox_session *session)
 static void cut_cache(phlox_session *session, size_t length)
 {
     if (length >= session->cached) return;
-    session->runtime->device->truncate(session->sequence, length);
-    session->cached = length;
+    session->cached = session->runtime->device->truncate(session->sequence, length);
 }
 
 static phlox_status check_ids(const phlox_session *session, const int32_t *ids, size_t count,

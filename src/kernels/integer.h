@@ -1,35 +1,25 @@
 /*
  * The products of integer matrices, for the instruction sets: integer.c walks over panels of rows and
- * tiles of tokens, a tile function computes 16 rows for up to 8 tokens.
+ * tiles of tokens, a tile function computes some tiles of 16 rows for up to 8 tokens.
  */
 #ifndef PX_KERNELS_INTEGER_H
 #define PX_KERNELS_INTEGER_H
 
 #include "kernels/kernels.h"
 
-/* One tile of T tokens: q8, scale and sum as in px_activation, f32 [T, columns]. */
-typedef struct px_token_tile {
-    const int8_t *q8;
-    const float *scale;
-    const int32_t *sum;
-    const float *f32;
-    int64_t f32_stride;
-} px_token_tile;
-
-/* out [T, PX_ROW_TILE] = the products of the rows of a tile. T is that of the function. */
-typedef void px_tile_fn(const px_weight *w, int64_t row_tile, const px_token_tile *x, float *out);
-
-/* The functions of one type of weights and activations, by the number of tokens less one. They take
- * groups of whole blocks, or one group a row. */
+/* The functions of one type of weights and activations, by the number of tokens less one. */
 #define PX_EACH_TILE(define, type)                                                                 \
     define(type, 1) define(type, 2) define(type, 3) define(type, 4) define(type, 5)               \
     define(type, 6) define(type, 7) define(type, 8)
 #define PX_TILES(type)                                                                            \
     {type##_1, type##_2, type##_3, type##_4, type##_5, type##_6, type##_7, type##_8}
 
-/* px_kernels.matmul of i8 and i4 with tiles [PX_TOKEN_TILE] of the type of w and the kind of x. */
-void px_integer_matmul(px_tile_fn *const *tiles, const px_weight *w, int64_t row_begin,
+/* px_kernels.matmul of i8 and i4 by the tiles of the type of w and the kind of x. */
+void px_integer_matmul(px_tile_fn *tiles, const px_weight *w, int64_t row_begin,
                        int64_t row_end, const px_activation *x, float *y, int64_t y_stride);
+
+/* The tile that begins with a token, a multiple of PX_TOKEN_TILE. */
+px_token_tile px_activation_tile(const px_activation *x, int64_t token);
 
 /* Where a tile of rows begins in the data. */
 static inline const unsigned char *px_weight_tile(const px_weight *w, int64_t row_tile)

@@ -56,6 +56,7 @@ typedef struct px_weight {
     int64_t rows, columns;
     int64_t group_size; /* columns; 1 to columns */
     int64_t row_bytes;
+    int64_t prefetch; /* products of few tokens fetch what is so many bytes ahead of what they read */
     const void *data;
     bool half_scales;
     const void *scales;
@@ -70,6 +71,18 @@ int64_t px_weight_offset(const px_weight *weight, int64_t row, int64_t column, b
 int64_t px_weight_group_index(const px_weight *weight, int64_t row, int64_t group);
 /* The scale at such an index. */
 float px_weight_scale(const px_weight *weight, int64_t index);
+
+/* Quantizes x [columns] to a row of an integer matrix in groups of 32 columns, symmetric. */
+void px_store_row(px_weight_type type, int64_t columns, int64_t row, const float *x, void *data,
+                  float *scales);
+/* Quantizes x [rows] to a column of an integer matrix of `columns` columns, with one scale; padding
+ * rows are left alone. */
+void px_store_column(px_weight_type type, int64_t rows, int64_t columns, int64_t column,
+                     const float *x, void *data, float *scale);
+
+/* Walsh-Hadamard transform of each `size` (a power of two) of n values, scaled to be its own inverse: it
+ * spreads outliers, and what is rotated on both sides keeps its dot product. */
+void px_hadamard(float *x, int64_t n, int64_t size);
 
 /* Groups of a row, bytes of a row of packed data. */
 int64_t px_weight_groups(const px_weight *weight);
@@ -95,7 +108,31 @@ typedef struct px_activation {
     const int32_t *q8_sum;
 } px_activation;
 
-typedef enum px_cache_type { PX_CACHE_F32, PX_CACHE_F16, PX_CACHE_TYPES } px_cache_type;
+/* One tile of them: `tokens` (1 to PX_TOKEN_TILE) with q8, scale and sum as above, or f32. */
+typedef struct px_token_tile {
+    int64_t tokens;
+    const int8_t *q8;
+    const float *scale;
+    const int32_t *sum;
+    const float *f32;
+    int64_t f32_stride;
+} px_token_tile;
+
+/* out[t * out_stride + r] = the products of the tiles of rows [begin, end) of an integer matrix, whose
+ * first row is r = 0, rows that only pad included. Its groups are whole blocks of columns or whole
+ * rows. */
+typedef void px_tile_fn(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x,
+                        float *out, int64_t out_stride);
+
+/* How keys and values are cached; see engine/kv_cache.h. */
+typedef enum px_cache_type {
+    PX_CACHE_F32,
+    PX_CACHE_F16,
+    PX_CACHE_I8,
+    PX_CACHE_I4,
+    PX_CACHE_TYPES,
+    PX_CACHE_FLOATS = PX_CACHE_I8 /* so many have rows of floats */
+} px_cache_type;
 
 typedef struct px_kernels {
     const char *name; /* the last that applied: "reference", "avx2", "avx-vnni", "avx512-vnni" */
@@ -104,6 +141,9 @@ typedef struct px_kernels {
      * all tokens. Integer weights use x->q8 when it is not NULL, else x->f32. */
     void (*matmul[PX_WEIGHT_TYPES])(const px_weight *w, int64_t row_begin, int64_t row_end,
                                     const px_activation *x, float *y, int64_t y_stride);
+
+    /* The same in tiles, for integer weights and q8 activations; else NULL. */
+    px_tile_fn *matmul_tiles[PX_WEIGHT_TYPES];
 
     /* Row `row` of a matrix as float32 [columns] (embedding lookup). */
     void (*dequantize[PX_WEIGHT_TYPES])(const px_weight *w, int64_t row, float *out);
@@ -114,6 +154,11 @@ typedef struct px_kernels {
     void (*quantize)(const float *x, int64_t columns, int token, int tokens, int8_t *q,
                      float *scale, int32_t *sum);
 
+    /* The same as two tokens of a tile, 2 * token and 2 * token + 1 of 2 * tokens: the second is what
+     * the rounding of the first left, so that their sum has 15 bits. */
+    void (*quantize_fine)(const float *x, int64_t columns, int token, int tokens, int8_t *q,
+                          float *scale, int32_t *sum);
+
     /* out = x / sqrt(mean(x^2) + epsilon) * gain; all float32 [n]; out may be x. */
     void (*rms_norm)(const float *x, const float *gain, int64_t n, float epsilon, float *out);
 
@@ -123,20 +168,23 @@ typedef struct px_kernels {
     /* x[i] += y[i] */
     void (*add)(float *x, const float *y, int64_t n);
 
+    /* x[i] *= y[i] */
+    void (*multiply)(float *x, const float *y, int64_t n);
+
     /* Rotary embedding, in place, of one head: the first rotary_dim values in two halves,
      * x' = x * cos - partner * sin. cos, sin: float32 [rotary_dim / 2]. */
     void (*rope)(float *x, const float *cosine, const float *sine, int64_t rotary_dim);
 
     /* Stores head_dim floats in a cache row of the given type. */
-    void (*cache_store[PX_CACHE_TYPES])(const float *x, void *row, int64_t head_dim);
+    void (*cache_store[PX_CACHE_FLOATS])(const float *x, void *row, int64_t head_dim);
 
     /* scores[j] = scale * dot(q, key j), j < keys; key: rows of head_dim values, contiguous. */
-    void (*attention_scores[PX_CACHE_TYPES])(const float *q, const void *key, int64_t keys,
-                                             int64_t head_dim, float scale, float *scores);
+    void (*attention_scores[PX_CACHE_FLOATS])(const float *q, const void *key, int64_t keys,
+                                              int64_t head_dim, float scale, float *scores);
 
     /* out += sum over j of weights[j] * value j; value: rows of head_dim values, contiguous. */
-    void (*attention_mix[PX_CACHE_TYPES])(const float *weights, const void *value, int64_t keys,
-                                          int64_t head_dim, float *out);
+    void (*attention_mix[PX_CACHE_FLOATS])(const float *weights, const void *value, int64_t keys,
+                                           int64_t head_dim, float *out);
 
     /* x = softmax(x) in place over n values; returns nothing special for n == 1. */
     void (*softmax)(float *x, int64_t n);

@@ -128,12 +128,9 @@ static float dot_exact(const px_weight *w, int64_t row, const float *x)
 
 /* The dot products of an integer row with a tile of T tokens. Blocks and groups cut the columns into
  * spans with one scale each; within a span everything is an exact integer. */
-static void dot_q8(const px_weight *w, int64_t row, const px_activation *x, int64_t token, int64_t T,
-                   float *total)
+static void dot_q8(const px_weight *w, int64_t row, const px_token_tile *x, float *total)
 {
-    const int64_t first = token * px_column_blocks(w->columns);
-    const int8_t *const q8 = x->q8 + first * PX_COLUMN_BLOCK;
-    const float *const q8_scale = x->q8_scale + first;
+    const int64_t T = x->tokens;
     float part[PX_TOKEN_TILE] = {0};
     memset(total, 0, (size_t)T * sizeof *total);
     for (int64_t begin = 0, end; begin < w->columns; begin = end) {
@@ -143,8 +140,8 @@ static void dot_q8(const px_weight *w, int64_t row, const px_activation *x, int6
         for (int64_t t = 0; t < T; t++) {
             int32_t dot = 0;
             for (int64_t c = begin; c < end; c++)
-                dot += value[c - begin] * q8[(c / 4 * T + t) * 4 + c % 4];
-            part[t] = fmaf((float)dot, q8_scale[begin / PX_COLUMN_BLOCK * T + t], part[t]);
+                dot += value[c - begin] * x->q8[(c / 4 * T + t) * 4 + c % 4];
+            part[t] = fmaf((float)dot, x->scale[begin / PX_COLUMN_BLOCK * T + t], part[t]);
         }
         if (!ends_group(w, end)) continue;
         const float scale = row_scale(w, row, begin);
@@ -153,15 +150,25 @@ static void dot_q8(const px_weight *w, int64_t row, const px_activation *x, int6
     }
 }
 
+static void matmul_tiles(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x,
+                         float *out, int64_t out_stride)
+{
+    for (int64_t r = begin * PX_ROW_TILE; r < end * PX_ROW_TILE; r++, out++) {
+        float total[PX_TOKEN_TILE];
+        dot_q8(w, r, x, total);
+        for (int64_t t = 0; t < x->tokens; t++) out[t * out_stride] = total[t];
+    }
+}
+
 static void matmul_q8(const px_weight *w, int64_t row_begin, int64_t row_end,
                       const px_activation *x, float *y, int64_t y_stride)
 {
     for (int64_t token = 0; token < x->tokens; token += PX_TOKEN_TILE) {
-        const int64_t tokens = PX_MIN(x->tokens - token, PX_TOKEN_TILE);
+        const px_token_tile tile = px_activation_tile(x, token);
         for (int64_t r = row_begin; r < row_end; r++) {
             float total[PX_TOKEN_TILE];
-            dot_q8(w, r, x, token, tokens, total);
-            for (int64_t t = 0; t < tokens; t++) y[(token + t) * y_stride + r] = total[t];
+            dot_q8(w, r, &tile, total);
+            for (int64_t t = 0; t < tile.tokens; t++) y[(token + t) * y_stride + r] = total[t];
         }
     }
 }
@@ -235,6 +242,26 @@ static void quantize(const float *x, int64_t columns, int token, int tokens, int
     }
 }
 
+static void quantize_fine(const float *x, int64_t columns, int token, int tokens, int8_t *q,
+                          float *scale, int32_t *sum)
+{
+    for (int64_t block = 0; block < px_column_blocks(columns); block++) {
+        const int64_t begin = block * PX_COLUMN_BLOCK;
+        const int64_t count = PX_MIN(PX_COLUMN_BLOCK, columns - begin);
+        int8_t integer[PX_COLUMN_BLOCK];
+        float rest[PX_COLUMN_BLOCK];
+        memcpy(rest, x + begin, (size_t)count * sizeof *rest);
+        for (int64_t i = 0; i < 2; i++) {
+            const int64_t at = (block * tokens + token) * 2 + i;
+            quantize_block(rest, count, integer, scale + at, sum + at);
+            for (int64_t quad = 0; quad < PX_COLUMN_BLOCK / 4; quad++)
+                memcpy(q + (((block * 8 + quad) * tokens + token) * 2 + i) * 4, integer + 4 * quad, 4);
+            for (int64_t c = 0; c < count; c++)
+                rest[c] = fmaf(-(float)integer[c], scale[at], rest[c]);
+        }
+    }
+}
+
 static void rms_norm(const float *x, const float *gain, int64_t n, float epsilon, float *out)
 {
     double sum = 0;
@@ -251,6 +278,11 @@ static void swiglu(const float *gate, const float *up, int64_t n, float *out)
 static void add(float *x, const float *y, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) x[i] += y[i];
+}
+
+static void multiply(float *x, const float *y, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) x[i] *= y[i];
 }
 
 static void rope(float *x, const float *cosine, const float *sine, int64_t rotary_dim)
@@ -334,10 +366,14 @@ void px_kernels_reference(px_kernels *kernels)
     }
     kernels->dequantize[PX_WEIGHT_I8] = dequantize_integers;
     kernels->dequantize[PX_WEIGHT_I4] = dequantize_integers;
+    kernels->matmul_tiles[PX_WEIGHT_I8] = matmul_tiles;
+    kernels->matmul_tiles[PX_WEIGHT_I4] = matmul_tiles;
     kernels->quantize = quantize;
+    kernels->quantize_fine = quantize_fine;
     kernels->rms_norm = rms_norm;
     kernels->swiglu = swiglu;
     kernels->add = add;
+    kernels->multiply = multiply;
     kernels->rope = rope;
     kernels->cache_store[PX_CACHE_F32] = cache_store_f32;
     kernels->cache_store[PX_CACHE_F16] = cache_store_f16;

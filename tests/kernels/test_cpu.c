@@ -67,7 +67,7 @@ static void test_tables(void **unused)
             assert_true(k.matmul[type] != NULL);
             assert_true(k.dequantize[type] != NULL);
         }
-        for (int type = 0; type < PX_CACHE_TYPES; type++) {
+        for (int type = 0; type < PX_CACHE_FLOATS; type++) {
             assert_true(k.cache_store[type] != NULL);
             assert_true(k.attention_scores[type] != NULL);
             assert_true(k.attention_mix[type] != NULL);

@@ -146,6 +146,7 @@ static matrix make_matrix(px_weight_type type, int64_t rows, int64_t columns, in
                       .rows = rows,
                       .columns = columns,
                       .group_size = group_size,
+                      .prefetch = 8192,
                       .row_bytes = px_weight_row_bytes(type, columns)}};
     if (!options.bench) m.values = allocate((size_t)(rows * columns), sizeof *m.values);
     if (is_integer(type))

@@ -368,6 +368,150 @@ static void test_quantize(void **unused)
     run_quantize(large, 4);
 }
 
+/* The sum of the two tokens is x to 15 bits, and both are what quantize makes of their share. */
+static void test_quantize_fine(void **unused)
+{
+    (void)unused;
+    if (options.bench) return;
+    enum { COLUMNS = 100, BLOCKS = 4, TOKENS = 3 };
+    uint64_t state = 47;
+    for (size_t level = 0; level < PX_COUNT(check_levels); level++) {
+        px_kernels k;
+        if (!check_table(level, &k)) continue;
+        for (int kind = 0; kind < DATA_KINDS; kind++) {
+            float x[COLUMNS], rest[COLUMNS], scale[2 * TOKENS * BLOCKS], one_scale[BLOCKS];
+            int8_t q[2 * TOKENS * BLOCKS * 32], one[BLOCKS * 32];
+            int32_t sum[2 * TOKENS * BLOCKS], one_sum[BLOCKS];
+            check_fill((check_data)kind, &state, COLUMNS, x);
+            for (int t = 0; t < TOKENS; t++) k.quantize_fine(x, COLUMNS, t, TOKENS, q, scale, sum);
+            memcpy(rest, x, sizeof rest);
+            for (int plane = 0; plane < 2; plane++) {
+                k.quantize(rest, COLUMNS, 0, 1, one, one_scale, one_sum);
+                for (int c = 0; c < BLOCKS * 32; c++)
+                    for (int t = 0; t < TOKENS; t++)
+                        assert_int_equal(q[(c / 4 * 2 * TOKENS + 2 * t + plane) * 4 + c % 4], one[c]);
+                for (int b = 0; b < BLOCKS * TOKENS; b++) {
+                    const int at = b / TOKENS * 2 * TOKENS + b % TOKENS * 2 + plane;
+                    assert_true(scale[at] == one_scale[b / TOKENS]);
+                    assert_int_equal(sum[at], one_sum[b / TOKENS]);
+                }
+                for (int c = 0; c < COLUMNS; c++)
+                    rest[c] = fmaf(-(float)one[c], one_scale[c / 32], rest[c]);
+            }
+            for (int c = 0; c < COLUMNS && kind != DATA_DENORMAL; c++)
+                assert_true(fabsf(rest[c]) <= scale[c / 32 * 2 * TOKENS] * (0.5f / 127 / 2 * 1.02f));
+        }
+    }
+}
+
+static void test_multiply(void **unused)
+{
+    (void)unused;
+    if (options.bench) return;
+    uint64_t state = 53;
+    for (size_t level = 0; level < PX_COUNT(check_levels); level++) {
+        px_kernels k;
+        if (!check_table(level, &k)) continue;
+        for (int64_t n = 1; n <= 40; n++) {
+            float x[41], y[40], product[40];
+            check_fill(DATA_NORMAL, &state, 41, x);
+            check_fill(DATA_NORMAL, &state, 40, y);
+            const float behind = x[n];
+            for (int64_t i = 0; i < n; i++) product[i] = x[i] * y[i];
+            k.multiply(x, y, n);
+            assert_memory_equal(x, product, (size_t)n * sizeof *x);
+            assert_true(x[n] == behind);
+        }
+    }
+}
+
+/* ---- integer caches ------------------------------------------------------------------------ */
+
+/* Integer (row, column) by the words of px_weight, less the zero point. */
+static int stored(const px_weight *w, const unsigned char *data, int64_t row, int64_t column)
+{
+    bool high;
+    const unsigned char byte = data[px_weight_offset(w, row, column, &high)];
+    if (w->type == PX_WEIGHT_I8) return byte - 128;
+    return (high ? byte >> 4 : byte & 15) - 8;
+}
+
+/* Rows and columns, written in any order, are x to half a step, and no others change. */
+static void test_store(void **unused)
+{
+    (void)unused;
+    if (options.bench) return;
+    enum { MOST = 128, PLACES = 64 };
+    uint64_t state = 59;
+    static const int64_t dims[] = {1, 7, 16, 20, 32, 40, 96, 128};
+    for (size_t i = 0; i < 2 * PX_COUNT(dims); i++) {
+        const int64_t dim = dims[i / 2], blocks = (dim + 31) / 32;
+        const px_weight_type type = i % 2 ? PX_WEIGHT_I4 : PX_WEIGHT_I8;
+        const float levels = i % 2 ? 7 : 127;
+        static unsigned char keys[PLACES * MOST], values[MOST * PLACES];
+        static float x[PLACES][MOST], key_scales[PLACES * 4], value_scales[PLACES];
+        memset(keys, CANARY, sizeof keys);
+        memset(values, CANARY, sizeof values);
+        for (int64_t n = 0; n < PLACES; n++) {
+            const int64_t at = n * 29 % PLACES;
+            check_fill((check_data)(n % (DATA_KINDS - 1)), &state, (size_t)dim, x[at]);
+            px_store_row(type, dim, at, x[at], keys, key_scales);
+            px_store_column(type, dim, PLACES, at, x[at], values, value_scales + at);
+        }
+        const px_weight k = {.type = type, .rows = PLACES, .columns = dim};
+        const px_weight v = {.type = type, .rows = dim, .columns = PLACES};
+        for (int64_t at = 0; at < PLACES; at++) {
+            float most = 0;
+            for (int64_t c = 0; c < dim; c++) most = fmaxf(most, fabsf(x[at][c]));
+            assert_true(value_scales[at] == most / levels);
+            for (int64_t c = 0; c < dim; c++) {
+                const float scale =
+                    key_scales[(at / 16 * blocks + c / 32) * PX_ROW_TILE + at % PX_ROW_TILE];
+                assert_true(scale <= value_scales[at]);
+                const float key = (float)stored(&k, keys, at, c) * scale;
+                const float value = (float)stored(&v, values, c, at) * value_scales[at];
+                assert_true(fabsf(key - x[at][c]) <= scale * 0.5001f);
+                assert_true(fabsf(value - x[at][c]) <= value_scales[at] * 0.5001f);
+            }
+        }
+        /* rows that only pad are left alone */
+        for (int64_t row = dim; row < (dim + 15) / 16 * 16; row++) {
+            bool high;
+            assert_int_equal(values[px_weight_offset(&v, row, 3, &high)], CANARY);
+        }
+    }
+    static const float bad[] = {1, INFINITY, 2}, none[] = {0, -0.0f, 1e-40f};
+    unsigned char data[512];
+    float scale[16];
+    px_store_row(PX_WEIGHT_I8, 3, 0, bad, data, scale);
+    assert_true(isnan(scale[0]));
+    px_store_column(PX_WEIGHT_I8, 3, 32, 0, none, data, scale);
+    assert_true(scale[0] == 0);
+    assert_int_equal(data[0], 128);
+}
+
+/* Its own inverse, and dot products stay. */
+static void test_hadamard(void **unused)
+{
+    (void)unused;
+    if (options.bench) return;
+    uint64_t state = 61;
+    for (int64_t size = 1; size <= 64; size *= 2) {
+        float x[192], y[192], z[192];
+        check_fill(DATA_OUTLIERS, &state, 192, x);
+        for (int64_t i = 0; i < 192; i++) y[i] = 0;
+        for (int64_t i = 0; i < 192; i++) /* by definition: the sign is the parity of i & j */
+            for (int64_t j = 0; j < size; j++)
+                y[i] += x[i / size * size + j] / sqrtf((float)size) *
+                        (__builtin_parityll((unsigned long long)(i % size & j)) ? -1.0f : 1.0f);
+        memcpy(z, x, sizeof z);
+        px_hadamard(z, 192, size);
+        for (int64_t i = 0; i < 192; i++) assert_true(fabsf(z[i] - y[i]) < 1e-3f);
+        px_hadamard(z, 192, size);
+        for (int64_t i = 0; i < 192; i++) assert_true(fabsf(z[i] - x[i]) < 1e-3f);
+    }
+}
+
 /* ---- the cache and attention --------------------------------------------------------------- */
 
 typedef struct attention {
@@ -377,7 +521,7 @@ typedef struct attention {
     const void *rows;
 } attention;
 
-static const char *const cache_names[PX_CACHE_TYPES] = {"f32", "f16"};
+static const char *const cache_names[PX_CACHE_FLOATS] = {"f32", "f16"};
 
 static void call_scores(const px_kernels *k, const check_case *c, void *out, int part, int parts)
 {
@@ -482,7 +626,7 @@ static void test_attention(void **unused)
     static const int64_t key_counts[] = {1, 2, 3, 4, 5, 8, 13, 100}, dims[] = {1,  4,  7,  8, 12,
                                                                               33, 64, 96, 128};
     uint64_t state = 37;
-    for (int type = 0; type < PX_CACHE_TYPES; type++)
+    for (int type = 0; type < PX_CACHE_FLOATS; type++)
         for (int mix = 0; mix < 2; mix++) {
             if (options.bench) {
                 run_attention((px_cache_type)type, 1024, 96, mix != 0, &state);
@@ -525,7 +669,7 @@ static void test_cache_store(void **unused)
 {
     (void)unused;
     uint64_t state = 41;
-    for (int type = 0; type < PX_CACHE_TYPES; type++)
+    for (int type = 0; type < PX_CACHE_FLOATS; type++)
         for (int64_t dim = 1; dim <= 128; dim += dim < 40 ? 1 : 8)
             for (int kind = 0; kind < DATA_KINDS; kind++) {
                 if (options.bench && (dim != 96 || kind > 0)) continue;
@@ -580,6 +724,8 @@ int main(int count, char **arguments)
         cmocka_unit_test(test_rope),           cmocka_unit_test(test_quantize),
         cmocka_unit_test(test_attention),      cmocka_unit_test(test_cache_store),
         cmocka_unit_test(test_cache_store_rounding),
+        cmocka_unit_test(test_quantize_fine),  cmocka_unit_test(test_multiply),
+        cmocka_unit_test(test_store),          cmocka_unit_test(test_hadamard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,7 +21,7 @@ void px_avx2_matmul_f32(const px_weight *w, int64_t row_begin, int64_t row_end,
                         const px_activation *x, float *y, int64_t y_stride);
 
 /* Tiles of integer weights with float32 activations, for every 256 and 512-bit instruction set. */
-px_tile_fn *const *px_avx2_exact_tiles(px_weight_type type);
+px_tile_fn *px_avx2_exact_tiles(px_weight_type type);
 
 /* Overrides of the other entries. */
 void px_avx2_integer(px_kernels *kernels);

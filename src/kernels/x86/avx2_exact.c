@@ -6,8 +6,7 @@
 #include "kernels/x86/avx2.h"
 
 enum {
-    ONE_PASS = 2,         /* most tokens with all parts in registers */
-    PREFETCH_AHEAD = 8192 /* bytes; where tokens are few the weights come from memory */
+    ONE_PASS = 2 /* most tokens with all parts in registers */
 };
 
 /* Columns 4 * quad + k of a block, of 8 rows: q - zero. p: the block, from the half of the rows. */
@@ -23,12 +22,12 @@ PX_INLINE __m256 load_column(const px_weight_type type, const unsigned char *p, 
 
 /* Parts k to k + K of one block; x[t]: its 32 columns. */
 PX_INLINE void add_block(const px_weight_type type, const int T, const int k, const int K,
-                         const unsigned char *p, __m256i zero, const float *const *x,
-                         __m256 part[4][PX_TOKEN_TILE])
+                         const unsigned char *p, int64_t prefetch, __m256i zero,
+                         const float *const *x, __m256 part[4][PX_TOKEN_TILE])
 {
     PX_UNROLL for (int quad = 0; quad < PX_COLUMN_BLOCK / 4; quad++) {
         if (T <= ONE_PASS && quad < (type == PX_WEIGHT_I4 ? 4 : 8))
-            _mm_prefetch((const char *)p + 64 * quad + PREFETCH_AHEAD, _MM_HINT_T0);
+            _mm_prefetch((const char *)p + 64 * quad + prefetch, _MM_HINT_T0);
         PX_UNROLL for (int i = 0; i < K; i++) {
             const __m256 value = load_column(type, p, quad, k + i, zero);
             PX_UNROLL for (int t = 0; t < T; t++)
@@ -41,8 +40,8 @@ PX_INLINE void add_block(const px_weight_type type, const int T, const int k, co
 /* One group: `count` blocks at p, of which the last has `tail` columns when that is not 0. Part k of
  * token t goes to sums[k][t]. */
 PX_INLINE void add_group(const px_weight_type type, const int T, const int k, const int K,
-                         const unsigned char *p, __m256i zero, const float *const *x, int64_t count,
-                         int64_t tail, __m256 sums[4][PX_TOKEN_TILE])
+                         const unsigned char *p, int64_t prefetch, __m256i zero,
+                         const float *const *x, int64_t count, int64_t tail, __m256 sums[4][PX_TOKEN_TILE])
 {
     const int64_t block_bytes = type == PX_WEIGHT_I4 ? 256 : 512;
     const float *x_at[PX_TOKEN_TILE];
@@ -51,7 +50,7 @@ PX_INLINE void add_group(const px_weight_type type, const int T, const int k, co
     PX_UNROLL for (int i = 0; i < K; i++)
         PX_UNROLL for (int t = 0; t < T; t++) part[i][t] = _mm256_setzero_ps();
     for (int64_t b = 0; b < count - (tail > 0); b++) {
-        add_block(type, T, k, K, p, zero, x_at, part);
+        add_block(type, T, k, K, p, prefetch, zero, x_at, part);
         PX_UNROLL for (int t = 0; t < T; t++) x_at[t] += PX_COLUMN_BLOCK;
         p += block_bytes;
     }
@@ -62,7 +61,7 @@ PX_INLINE void add_group(const px_weight_type type, const int T, const int k, co
             memcpy(copy[t], x_at[t], (size_t)tail * sizeof copy[t][0]);
             x_at[t] = copy[t];
         }
-        add_block(type, T, k, K, p, zero, x_at, part);
+        add_block(type, T, k, K, p, prefetch, zero, x_at, part);
     }
     PX_UNROLL for (int i = 0; i < K; i++)
         PX_UNROLL for (int t = 0; t < T; t++) sums[k + i][t] = part[i][t];
@@ -76,7 +75,7 @@ PX_INLINE __m256i group_zero(const px_weight_type type, const px_weight *w, int6
 
 /* Rows 8 * half to 8 * half + 7 of a tile. */
 PX_INLINE void half_tile(const px_weight_type type, const int T, const px_weight *w, int64_t row_tile,
-                         int half, const px_token_tile *x, float *out)
+                         int half, const px_token_tile *x, float *out, int64_t out_stride)
 {
     const int64_t blocks = px_column_blocks(w->columns), groups = px_weight_groups(w);
     const int64_t group_blocks = groups == 1 ? blocks : w->group_size / PX_COLUMN_BLOCK;
@@ -95,10 +94,10 @@ PX_INLINE void half_tile(const px_weight_type type, const int T, const px_weight
         const int64_t tail = left == 0 ? w->columns % PX_COLUMN_BLOCK : 0;
         const __m256i zero = group_zero(type, w, at);
         if (T <= ONE_PASS)
-            add_group(type, T, 0, 4, p, zero, x_at, count, tail, sums);
+            add_group(type, T, 0, 4, p, w->prefetch, zero, x_at, count, tail, sums);
         else
             PX_UNROLL for (int k = 0; k < 4; k++)
-                add_group(type, T, k, 1, p, zero, x_at, count, tail, sums);
+                add_group(type, T, k, 1, p, w->prefetch, zero, x_at, count, tail, sums);
         const __m256 scale = px_avx2_scales(w, at);
         PX_UNROLL for (int t = 0; t < T; t++) {
             const __m256 sum = _mm256_add_ps(_mm256_add_ps(sums[0][t], sums[2][t]),
@@ -109,21 +108,35 @@ PX_INLINE void half_tile(const px_weight_type type, const int T, const px_weight
         p += count * (type == PX_WEIGHT_I4 ? 256 : 512);
     }
     PX_UNROLL for (int t = 0; t < T; t++)
-        _mm256_storeu_ps(out + t * PX_ROW_TILE + 8 * half, total[t]);
+        _mm256_storeu_ps(out + t * out_stride + 8 * half, total[t]);
 }
 
 #define TILE(type, T)                                                                              \
-    static void type##_##T(const px_weight *w, int64_t row_tile, const px_token_tile *x,          \
-                           float *out)                                                            \
+    static void type##_##T(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x, \
+                           float *out, int64_t out_stride)                                         \
     {                                                                                             \
-        for (int half = 0; half < 2; half++)                                                      \
-            half_tile(PX_WEIGHT_##type, T, w, row_tile, half, x, out);                            \
+        for (; begin < end; begin++, out += PX_ROW_TILE)                                          \
+            for (int half = 0; half < 2; half++)                                                  \
+                half_tile(PX_WEIGHT_##type, T, w, begin, half, x, out, out_stride);               \
     }
 PX_EACH_TILE(TILE, I8)
 PX_EACH_TILE(TILE, I4)
 
-px_tile_fn *const *px_avx2_exact_tiles(px_weight_type type)
+static void tiles_i8(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x,
+                     float *out, int64_t out_stride)
 {
-    static px_tile_fn *const i8[] = PX_TILES(I8), *const i4[] = PX_TILES(I4);
-    return type == PX_WEIGHT_I8 ? i8 : i4;
+    static px_tile_fn *const by_tokens[] = PX_TILES(I8);
+    by_tokens[x->tokens - 1](w, begin, end, x, out, out_stride);
+}
+
+static void tiles_i4(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x,
+                     float *out, int64_t out_stride)
+{
+    static px_tile_fn *const by_tokens[] = PX_TILES(I4);
+    by_tokens[x->tokens - 1](w, begin, end, x, out, out_stride);
+}
+
+px_tile_fn *px_avx2_exact_tiles(px_weight_type type)
+{
+    return type == PX_WEIGHT_I8 ? tiles_i8 : tiles_i4;
 }

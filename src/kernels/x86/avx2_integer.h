@@ -14,8 +14,7 @@
 
 enum {
     PASS_TOKENS = 4,    /* at once in registers */
-    WHOLE_TOKENS = 2,   /* so few take both halves of a tile at once */
-    PREFETCH_AHEAD = 8192 /* bytes; where tokens are few the weights come from memory */
+    WHOLE_TOKENS = 2 /* so few take both halves of a tile at once and wait for the weights */
 };
 
 PX_INLINE __m256i load256(const void *p)
@@ -67,7 +66,7 @@ PX_INLINE void add_line(const px_weight_type type, const int H, const int N, con
 /* H halves of a tile, from `half`, and N of its T tokens, from `first`. */
 PX_INLINE void pass(const px_weight_type type, const int T, const int H, const int N, const int half,
                     const int first, const px_weight *w, int64_t row_tile, const px_token_tile *x,
-                    float *out)
+                    float *out, int64_t out_stride)
 {
     const int lines = type == PX_WEIGHT_I4 ? 4 : 8;
     const int64_t blocks = px_column_blocks(w->columns), groups = px_weight_groups(w);
@@ -97,7 +96,7 @@ PX_INLINE void pass(const px_weight_type type, const int T, const int H, const i
                 PX_UNROLL for (int t = 0; t < N; t++) dot[h][t] = _mm256_setzero_si256();
             PX_UNROLL for (int line = 0; line < lines; line++) {
                 if (H == 2)
-                    _mm_prefetch((const char *)p + 64 * line + PREFETCH_AHEAD, _MM_HINT_T0);
+                    _mm_prefetch((const char *)p + 64 * line + w->prefetch, _MM_HINT_T0);
                 const int8_t *const x_low = q + 4 * T * line;
                 add_line(type, H, N, p + 64 * line, x_low, x_low + 16 * T, dot);
             }
@@ -122,22 +121,22 @@ PX_INLINE void pass(const px_weight_type type, const int T, const int H, const i
     }
     PX_UNROLL for (int h = 0; h < H; h++)
         PX_UNROLL for (int t = 0; t < N; t++)
-            _mm256_storeu_ps(out + (first + t) * PX_ROW_TILE + 8 * (half + h), total[h][t]);
+            _mm256_storeu_ps(out + (first + t) * out_stride + 8 * (half + h), total[h][t]);
 }
 
 PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, int64_t row_tile,
-                    const px_token_tile *x, float *out)
+                    const px_token_tile *x, float *out, int64_t out_stride)
 {
     if (T <= WHOLE_TOKENS) {
-        pass(type, T, 2, T, 0, 0, w, row_tile, x, out);
+        pass(type, T, 2, T, 0, 0, w, row_tile, x, out, out_stride);
         return;
     }
     const int N = T <= PASS_TOKENS ? T : (T + 1) / 2;
-    pass(type, T, 1, N, 0, 0, w, row_tile, x, out);
-    pass(type, T, 1, N, 1, 0, w, row_tile, x, out);
+    pass(type, T, 1, N, 0, 0, w, row_tile, x, out, out_stride);
+    pass(type, T, 1, N, 1, 0, w, row_tile, x, out, out_stride);
     if (N == T) return;
-    pass(type, T, 1, T - N, 0, N, w, row_tile, x, out);
-    pass(type, T, 1, T - N, 1, N, w, row_tile, x, out);
+    pass(type, T, 1, T - N, 0, N, w, row_tile, x, out, out_stride);
+    pass(type, T, 1, T - N, 1, N, w, row_tile, x, out, out_stride);
 }
 
 #include "kernels/x86/tiles.h"

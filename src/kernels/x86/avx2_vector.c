@@ -7,13 +7,18 @@
 
 #include "base/memory.h"
 
-/* One block of `count` (1 to 32) values, as quantize_block of the reference; returns the integers. */
-PX_INLINE __m256i quantize_block(const float *x, int64_t count, float *scale, int32_t *sum)
+/* One block of `count` (1 to 32) values, zeros behind them. */
+PX_INLINE void load_block(const float *x, int64_t count, __m256 value[4])
 {
-    __m256 value[4];
+    for (int i = 0; i < 4; i++)
+        value[i] = count > 8 * i ? px_avx2_load(x + 8 * i, count - 8 * i) : _mm256_setzero_ps();
+}
+
+/* As quantize_block of the reference; returns the integers and leaves in `value` what they miss. */
+PX_INLINE __m256i quantize_block(__m256 value[4], float *scale, int32_t *sum)
+{
     __m256i largest = _mm256_setzero_si256();
     for (int i = 0; i < 4; i++) {
-        value[i] = count > 8 * i ? px_avx2_load(x + 8 * i, count - 8 * i) : _mm256_setzero_ps();
         const __m256i bits = _mm256_castps_si256(value[i]);
         largest = _mm256_max_epi32(largest, _mm256_and_si256(bits, _mm256_set1_epi32(0x7fffffff)));
     }
@@ -27,6 +32,8 @@ PX_INLINE __m256i quantize_block(const float *x, int64_t count, float *scale, in
     if (!finite || *scale < FLT_MIN) {
         *scale = finite ? 0 : NAN;
         *sum = 0;
+        if (!finite)
+            for (int i = 0; i < 4; i++) value[i] = _mm256_set1_ps(NAN);
         return _mm256_setzero_si256();
     }
     __m256i integer[4];
@@ -34,6 +41,7 @@ PX_INLINE __m256i quantize_block(const float *x, int64_t count, float *scale, in
     for (int i = 0; i < 4; i++) {
         integer[i] = _mm256_cvtps_epi32(_mm256_div_ps(value[i], _mm256_set1_ps(*scale)));
         total = _mm256_add_epi32(total, integer[i]);
+        value[i] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(integer[i]), _mm256_set1_ps(*scale), value[i]);
     }
     const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(integer[0], integer[1]),
                                               _mm256_packs_epi32(integer[2], integer[3]));
@@ -45,6 +53,14 @@ PX_INLINE __m256i quantize_block(const float *x, int64_t count, float *scale, in
     return _mm256_permutevar8x32_epi32(packed, order);
 }
 
+/* The integers of a block as those of one of `tokens`. */
+PX_INLINE void store_quads(int8_t *q, int tokens, __m256i integers)
+{
+    int32_t quads[8];
+    _mm256_storeu_si256((__m256i *)(void *)quads, integers);
+    PX_UNROLL for (int i = 0; i < 8; i++) memcpy(q + 4 * i * tokens, &quads[i], 4);
+}
+
 static void quantize(const float *x, int64_t columns, int token, int tokens, int8_t *q,
                      float *scale, int32_t *sum)
 {
@@ -52,18 +68,31 @@ static void quantize(const float *x, int64_t columns, int token, int tokens, int
     sum += token;
     q += 4 * token;
     for (int64_t begin = 0; begin < columns; begin += PX_COLUMN_BLOCK) {
-        const __m256i integers =
-            quantize_block(x + begin, PX_MIN(PX_COLUMN_BLOCK, columns - begin), scale, sum);
-        if (tokens == 1) {
-            _mm256_storeu_si256((__m256i *)(void *)q, integers);
-        } else {
-            int32_t quads[8];
-            _mm256_storeu_si256((__m256i *)(void *)quads, integers);
-            PX_UNROLL for (int i = 0; i < 8; i++) memcpy(q + 4 * i * tokens, &quads[i], 4);
-        }
+        __m256 value[4];
+        load_block(x + begin, PX_MIN(PX_COLUMN_BLOCK, columns - begin), value);
+        const __m256i integers = quantize_block(value, scale, sum);
+        if (tokens == 1) _mm256_storeu_si256((__m256i *)(void *)q, integers);
+        else store_quads(q, tokens, integers);
         q += PX_COLUMN_BLOCK * tokens;
         scale += tokens;
         sum += tokens;
+    }
+}
+
+static void quantize_fine(const float *x, int64_t columns, int token, int tokens, int8_t *q,
+                          float *scale, int32_t *sum)
+{
+    scale += 2 * token;
+    sum += 2 * token;
+    q += 8 * token;
+    for (int64_t begin = 0; begin < columns; begin += PX_COLUMN_BLOCK) {
+        __m256 value[4];
+        load_block(x + begin, PX_MIN(PX_COLUMN_BLOCK, columns - begin), value);
+        store_quads(q, 2 * tokens, quantize_block(value, scale, sum));
+        store_quads(q + 4, 2 * tokens, quantize_block(value, scale + 1, sum + 1));
+        q += PX_COLUMN_BLOCK * 2 * tokens;
+        scale += 2 * tokens;
+        sum += 2 * tokens;
     }
 }
 
@@ -171,6 +200,15 @@ static void add(float *x, const float *y, int64_t n)
     }
 }
 
+static void multiply(float *x, const float *y, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 8) {
+        const int64_t left = n - i;
+        const __m256 product = _mm256_mul_ps(px_avx2_load(x + i, left), px_avx2_load(y + i, left));
+        px_avx2_store(x + i, left, product);
+    }
+}
+
 static void rope(float *x, const float *cosine, const float *sine, int64_t rotary_dim)
 {
     const int64_t half = rotary_dim / 2;
@@ -186,9 +224,11 @@ static void rope(float *x, const float *cosine, const float *sine, int64_t rotar
 void px_avx2_vector(px_kernels *kernels)
 {
     kernels->quantize = quantize;
+    kernels->quantize_fine = quantize_fine;
     kernels->rms_norm = rms_norm;
     kernels->swiglu = swiglu;
     kernels->softmax = softmax;
     kernels->add = add;
+    kernels->multiply = multiply;
     kernels->rope = rope;
 }

@@ -6,7 +6,7 @@
 #include "kernels/x86/avx2.h"
 
 /* Few tokens wait for the weights from memory. */
-enum { PREFETCH_TOKENS = 4, PREFETCH_AHEAD = 8192 /* bytes */ };
+enum { PREFETCH_TOKENS = 4 };
 
 PX_INLINE __m512i load512(const void *p)
 {
@@ -39,7 +39,7 @@ PX_INLINE __m512 group_scale(const px_weight *w, int64_t at)
 }
 
 PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, int64_t row_tile,
-                    const px_token_tile *x, float *out)
+                    const px_token_tile *x, float *out, int64_t out_stride)
 {
     const int lines = type == PX_WEIGHT_I4 ? 4 : 8;
     const __m512i nibble = _mm512_set1_epi8(15);
@@ -69,7 +69,7 @@ PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, 
             PX_UNROLL for (int line = 0; line < lines; line++) {
                 const __m512i value = load512(p + 64 * line);
                 if (T <= PREFETCH_TOKENS)
-                    _mm_prefetch((const char *)p + 64 * line + PREFETCH_AHEAD, _MM_HINT_T0);
+                    _mm_prefetch((const char *)p + 64 * line + w->prefetch, _MM_HINT_T0);
                 const int8_t *const x_low = q + 4 * T * line;
                 if (type == PX_WEIGHT_I8) {
                     PX_UNROLL for (int t = 0; t < T; t++) {
@@ -105,7 +105,7 @@ PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, 
         const __m512 scale = group_scale(w, at);
         PX_UNROLL for (int t = 0; t < T; t++) total[t] = _mm512_fmadd_ps(part[t], scale, total[t]);
     }
-    PX_UNROLL for (int t = 0; t < T; t++) _mm512_storeu_ps(out + PX_ROW_TILE * t, total[t]);
+    PX_UNROLL for (int t = 0; t < T; t++) _mm512_storeu_ps(out + t * out_stride, total[t]);
 }
 
 #include "kernels/x86/tiles.h"
@@ -113,6 +113,5 @@ PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, 
 void px_kernels_avx512vnni(px_kernels *kernels)
 {
     kernels->name = "avx512-vnni";
-    kernels->matmul[PX_WEIGHT_I8] = matmul;
-    kernels->matmul[PX_WEIGHT_I4] = matmul;
+    set_products(kernels);
 }

@@ -24,6 +24,5 @@ PX_INLINE __m256i dot_end(const px_weight_type type, __m256i dot, __m256i zero, 
 void px_kernels_avxvnni(px_kernels *kernels)
 {
     kernels->name = "avx-vnni";
-    kernels->matmul[PX_WEIGHT_I8] = matmul;
-    kernels->matmul[PX_WEIGHT_I4] = matmul;
+    set_products(kernels);
 }

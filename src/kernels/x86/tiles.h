@@ -1,26 +1,49 @@
-/* The matmul of an instruction set from its inlined function tile(): one function for each type and
- * number of tokens, and the table that chooses. Included once, behind the definition of tile(). */
+/* The products of an instruction set from its inlined function tile(): one function for each type and
+ * number of tokens, and what chooses among them. Included once, behind the definition of tile(). */
 #ifndef PX_KERNELS_X86_TILES_H
 #define PX_KERNELS_X86_TILES_H
 
 #include "kernels/x86/avx2.h"
 
 #define TILE(type, T)                                                                              \
-    static void type##_##T(const px_weight *w, int64_t row_tile, const px_token_tile *x,          \
-                           float *out)                                                            \
+    static void type##_##T(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x, \
+                           float *out, int64_t out_stride)                                         \
     {                                                                                             \
-        tile(PX_WEIGHT_##type, T, w, row_tile, x, out);                                           \
+        for (; begin < end; begin++, out += PX_ROW_TILE)                                          \
+            tile(PX_WEIGHT_##type, T, w, begin, x, out, out_stride);                              \
     }
 PX_EACH_TILE(TILE, I8)
 PX_EACH_TILE(TILE, I4)
 
+static void tiles_i8(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x,
+                     float *out, int64_t out_stride)
+{
+    static px_tile_fn *const by_tokens[] = PX_TILES(I8);
+    by_tokens[x->tokens - 1](w, begin, end, x, out, out_stride);
+}
+
+static void tiles_i4(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x,
+                     float *out, int64_t out_stride)
+{
+    static px_tile_fn *const by_tokens[] = PX_TILES(I4);
+    by_tokens[x->tokens - 1](w, begin, end, x, out, out_stride);
+}
+
 static void matmul(const px_weight *w, int64_t row_begin, int64_t row_end, const px_activation *x,
                    float *y, int64_t y_stride)
 {
-    static px_tile_fn *const i8[] = PX_TILES(I8), *const i4[] = PX_TILES(I4);
-    px_tile_fn *const *const tiles = w->type == PX_WEIGHT_I8 ? i8 : i4;
-    px_integer_matmul(x->q8 != NULL ? tiles : px_avx2_exact_tiles(w->type), w, row_begin, row_end, x,
-                      y, y_stride);
+    px_tile_fn *const tiles = x->q8 == NULL               ? px_avx2_exact_tiles(w->type)
+                              : w->type == PX_WEIGHT_I8 ? tiles_i8
+                                                        : tiles_i4;
+    px_integer_matmul(tiles, w, row_begin, row_end, x, y, y_stride);
+}
+
+static void set_products(px_kernels *kernels)
+{
+    kernels->matmul[PX_WEIGHT_I8] = matmul;
+    kernels->matmul[PX_WEIGHT_I4] = matmul;
+    kernels->matmul_tiles[PX_WEIGHT_I8] = tiles_i8;
+    kernels->matmul_tiles[PX_WEIGHT_I4] = tiles_i4;
 }
 
 #endif
