@@ -28,6 +28,10 @@ void px_avx2_integer(px_kernels *kernels);
 void px_avx2_vector(px_kernels *kernels);
 void px_avx2_attention(px_kernels *kernels);
 
+/* Makes the compiler have this sum now. Left alone it computes the products of a whole tile first, which
+ * do not fit the registers, and adds them up from memory. */
+#define PX_SUM_NOW(vector) __asm__("" : "+x"(vector))
+
 PX_INLINE float px_avx2_sum(__m256 v)
 {
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

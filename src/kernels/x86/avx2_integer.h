@@ -14,7 +14,7 @@
 
 enum {
     PASS_TOKENS = 4,    /* at once in registers */
-    WHOLE_TOKENS = 2 /* so few take both halves of a tile at once and wait for the weights */
+    WHOLE_TOKENS = 2 /* so few take both halves of a tile at once */
 };
 
 PX_INLINE __m256i load256(const void *p)
@@ -54,12 +54,18 @@ PX_INLINE void add_line(const px_weight_type type, const int H, const int N, con
     }
     PX_UNROLL for (int t = 0; t < N; t++) {
         const __m256i four = broadcast(x + 4 * t);
-        PX_UNROLL for (int h = 0; h < H; h++) dot[h][t] = dot_step(type, dot[h][t], low[h], four);
+        PX_UNROLL for (int h = 0; h < H; h++) {
+            dot[h][t] = dot_step(type, dot[h][t], low[h], four);
+            PX_SUM_NOW(dot[h][t]);
+        }
     }
     if (type == PX_WEIGHT_I8) return;
     PX_UNROLL for (int t = 0; t < N; t++) {
         const __m256i four = broadcast(x_high + 4 * t);
-        PX_UNROLL for (int h = 0; h < H; h++) dot[h][t] = dot_step(type, dot[h][t], high[h], four);
+        PX_UNROLL for (int h = 0; h < H; h++) {
+            dot[h][t] = dot_step(type, dot[h][t], high[h], four);
+            PX_SUM_NOW(dot[h][t]);
+        }
     }
 }
 
@@ -95,7 +101,7 @@ PX_INLINE void pass(const px_weight_type type, const int T, const int H, const i
             PX_UNROLL for (int h = 0; h < H; h++)
                 PX_UNROLL for (int t = 0; t < N; t++) dot[h][t] = _mm256_setzero_si256();
             PX_UNROLL for (int line = 0; line < lines; line++) {
-                if (H == 2)
+                if (half == 0 && first == 0)
                     _mm_prefetch((const char *)p + 64 * line + w->prefetch, _MM_HINT_T0);
                 const int8_t *const x_low = q + 4 * T * line;
                 add_line(type, H, N, p + 64 * line, x_low, x_low + 16 * T, dot);
