@@ -14,8 +14,12 @@
 #define PX_TILES(type)                                                                            \
     {type##_1, type##_2, type##_3, type##_4, type##_5, type##_6, type##_7, type##_8}
 
-/* px_kernels.matmul of i8 and i4 by the tiles of the type of w and the kind of x. */
-void px_integer_matmul(px_tile_fn *tiles, const px_weight *w, int64_t row_begin,
+/* i4 with each integer in a byte, in the layout of i8: many tokens share the work of unpacking. */
+enum { PX_WEIGHT_WIDE = PX_WEIGHT_TYPES };
+
+/* px_kernels.matmul of i8 and i4 by the tiles of the type of w and the kind of x. `wide`: tiles of
+ * PX_WEIGHT_WIDE when w is i4 and x is q8, or NULL. */
+void px_integer_matmul(px_tile_fn *tiles, px_tile_fn *wide, const px_weight *w, int64_t row_begin,
                        int64_t row_end, const px_activation *x, float *y, int64_t y_stride);
 
 /* The tile that begins with a token, a multiple of PX_TOKEN_TILE. */

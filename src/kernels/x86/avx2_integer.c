@@ -7,22 +7,24 @@
  */
 #include "kernels/x86/avx2.h"
 
-PX_INLINE int dot_offset(const px_weight_type type)
+enum { UNPACKS_FIRST = true };
+
+PX_INLINE int dot_offset(const int type)
 {
     return type == PX_WEIGHT_I8 ? 128 : 0;
 }
 
-PX_INLINE __m256i dot_step(const px_weight_type type, __m256i dot, __m256i value, __m256i x)
+PX_INLINE __m256i dot_step(const int type, __m256i dot, __m256i value, __m256i x)
 {
-    if (type == PX_WEIGHT_I4) return _mm256_add_epi16(dot, _mm256_maddubs_epi16(value, x));
+    if (type != PX_WEIGHT_I8) return _mm256_add_epi16(dot, _mm256_maddubs_epi16(value, x));
     const __m256i w = _mm256_xor_si256(value, _mm256_set1_epi8(-128));
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
     return _mm256_add_epi32(dot, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-PX_INLINE __m256i dot_end(const px_weight_type type, __m256i dot, __m256i zero, __m256i sum)
+PX_INLINE __m256i dot_end(const int type, __m256i dot, __m256i zero, __m256i sum)
 {
-    if (type == PX_WEIGHT_I4) dot = _mm256_madd_epi16(dot, _mm256_set1_epi16(1));
+    if (type != PX_WEIGHT_I8) dot = _mm256_madd_epi16(dot, _mm256_set1_epi16(1));
     return _mm256_add_epi32(dot, _mm256_madd_epi16(zero, sum));
 }
 

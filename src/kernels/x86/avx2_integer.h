@@ -1,6 +1,7 @@
 /*
  * Integer weights with q8 activations in 256-bit vectors: what the AVX2 and the AVX-VNNI file share.
  * Each half of a tile, 8 rows, is the lanes of a vector. The including file defines before
+ *   UNPACKS_FIRST                   whether many tokens pay for unpacking i4 first
  *   int dot_offset(type)            what its products take off the weights themselves
  *   __m256i dot_step(type, dot, value, x)  adds 32 products of unsigned weights and activations
  *   __m256i dot_end(type, dot, zero, sum)  the lanes of a block in 32 bits, with what zero * sum adds
@@ -12,10 +13,7 @@
 
 #include "kernels/x86/avx2.h"
 
-enum {
-    PASS_TOKENS = 4,    /* at once in registers */
-    WHOLE_TOKENS = 2 /* so few take both halves of a tile at once */
-};
+enum { PASS_TOKENS = 4 /* with both halves of a tile in registers */ };
 
 PX_INLINE __m256i load256(const void *p)
 {
@@ -30,67 +28,65 @@ PX_INLINE __m256i broadcast(const void *p)
 }
 
 /* The zero points of 8 rows of a group, `at` the first one's index. */
-PX_INLINE __m256i group_zero(const px_weight_type type, const px_weight *w, int64_t at)
+PX_INLINE __m256i group_zero(const int type, const px_weight *w, int64_t at)
 {
-    __m256i zero = _mm256_set1_epi32(type == PX_WEIGHT_I4 ? 8 : 128);
+    __m256i zero = _mm256_set1_epi32(type == PX_WEIGHT_I8 ? 128 : 8);
     if (w->zeros != NULL)
         zero = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(w->zeros + at)));
     const __m256i rest = _mm256_sub_epi32(_mm256_set1_epi32(dot_offset(type)), zero);
     return _mm256_and_si256(_mm256_set1_epi32(0xffff), rest);
 }
 
-/* Adds the products of one line. p: the line, from the first of H halves; x: its columns of N tokens;
- * x_high: those of the high nibbles. */
-PX_INLINE void add_line(const px_weight_type type, const int H, const int N, const unsigned char *p,
+/* Adds the products of the line at p. x: its columns of N tokens; x_high: those of the high nibbles. */
+PX_INLINE void add_line(const int type, const int N, const unsigned char *p,
                         const int8_t *x, const int8_t *x_high, __m256i dot[2][PASS_TOKENS])
 {
     const __m256i nibble = _mm256_set1_epi8(15);
     __m256i low[2], high[2];
-    PX_UNROLL for (int h = 0; h < H; h++) {
+    PX_UNROLL for (int h = 0; h < 2; h++) {
         low[h] = load256(p + 32 * h);
-        if (type == PX_WEIGHT_I8) continue;
+        if (type != PX_WEIGHT_I4) continue;
         high[h] = _mm256_and_si256(_mm256_srli_epi16(low[h], 4), nibble);
         low[h] = _mm256_and_si256(low[h], nibble);
     }
     PX_UNROLL for (int t = 0; t < N; t++) {
         const __m256i four = broadcast(x + 4 * t);
-        PX_UNROLL for (int h = 0; h < H; h++) {
+        PX_UNROLL for (int h = 0; h < 2; h++) {
             dot[h][t] = dot_step(type, dot[h][t], low[h], four);
             PX_SUM_NOW(dot[h][t]);
         }
     }
-    if (type == PX_WEIGHT_I8) return;
+    if (type != PX_WEIGHT_I4) return;
     PX_UNROLL for (int t = 0; t < N; t++) {
         const __m256i four = broadcast(x_high + 4 * t);
-        PX_UNROLL for (int h = 0; h < H; h++) {
+        PX_UNROLL for (int h = 0; h < 2; h++) {
             dot[h][t] = dot_step(type, dot[h][t], high[h], four);
             PX_SUM_NOW(dot[h][t]);
         }
     }
 }
 
-/* H halves of a tile, from `half`, and N of its T tokens, from `first`. */
-PX_INLINE void pass(const px_weight_type type, const int T, const int H, const int N, const int half,
-                    const int first, const px_weight *w, int64_t row_tile, const px_token_tile *x,
-                    float *out, int64_t out_stride)
+/* N of T tokens, from `first`. */
+PX_INLINE void pass(const int type, const int T, const int N, const int first, const px_weight *w,
+                    int64_t row_tile, const px_token_tile *x, float *out, int64_t out_stride)
 {
     const int lines = type == PX_WEIGHT_I4 ? 4 : 8;
     const int64_t blocks = px_column_blocks(w->columns), groups = px_weight_groups(w);
     const int64_t group_blocks = groups == 1 ? blocks : w->group_size / PX_COLUMN_BLOCK;
-    const unsigned char *p = px_weight_tile(w, row_tile) + 32 * half;
+    const unsigned char *p = px_weight_tile(w, row_tile);
     const int8_t *q = x->q8 + 4 * first;
     const float *x_scale = x->scale + first;
     const int32_t *x_sum = x->sum + first;
     __m256 total[2][PASS_TOKENS];
-    PX_UNROLL for (int h = 0; h < H; h++)
+    PX_UNROLL for (int h = 0; h < 2; h++)
         PX_UNROLL for (int t = 0; t < N; t++) total[h][t] = _mm256_setzero_ps();
 
     int64_t left = blocks;
     for (int64_t group = 0; group < groups; group++) {
-        const int64_t at = (row_tile * groups + group) * PX_ROW_TILE + 8 * half;
+        const int64_t at = (row_tile * groups + group) * PX_ROW_TILE;
         __m256i zero[2];
         __m256 part[2][PASS_TOKENS];
-        PX_UNROLL for (int h = 0; h < H; h++) {
+        PX_UNROLL for (int h = 0; h < 2; h++) {
             zero[h] = group_zero(type, w, at + 8 * h);
             PX_UNROLL for (int t = 0; t < N; t++) part[h][t] = _mm256_setzero_ps();
         }
@@ -98,18 +94,18 @@ PX_INLINE void pass(const px_weight_type type, const int T, const int H, const i
         left -= count;
         for (int64_t b = 0; b < count; b++) {
             __m256i dot[2][PASS_TOKENS];
-            PX_UNROLL for (int h = 0; h < H; h++)
+            PX_UNROLL for (int h = 0; h < 2; h++)
                 PX_UNROLL for (int t = 0; t < N; t++) dot[h][t] = _mm256_setzero_si256();
             PX_UNROLL for (int line = 0; line < lines; line++) {
-                if (half == 0 && first == 0)
+                if (first == 0)
                     _mm_prefetch((const char *)p + 64 * line + w->prefetch, _MM_HINT_T0);
                 const int8_t *const x_low = q + 4 * T * line;
-                add_line(type, H, N, p + 64 * line, x_low, x_low + 16 * T, dot);
+                add_line(type, N, p + 64 * line, x_low, x_low + 16 * T, dot);
             }
             PX_UNROLL for (int t = 0; t < N; t++) {
                 const __m256i sum = broadcast(x_sum + t);
                 const __m256 scale = _mm256_broadcast_ss(x_scale + t);
-                PX_UNROLL for (int h = 0; h < H; h++) {
+                PX_UNROLL for (int h = 0; h < 2; h++) {
                     const __m256i exact = dot_end(type, dot[h][t], zero[h], sum);
                     part[h][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(exact), scale, part[h][t]);
                 }
@@ -119,30 +115,23 @@ PX_INLINE void pass(const px_weight_type type, const int T, const int H, const i
             x_scale += T;
             x_sum += T;
         }
-        PX_UNROLL for (int h = 0; h < H; h++) {
+        PX_UNROLL for (int h = 0; h < 2; h++) {
             const __m256 scale = px_avx2_scales(w, at + 8 * h);
             PX_UNROLL for (int t = 0; t < N; t++)
                 total[h][t] = _mm256_fmadd_ps(part[h][t], scale, total[h][t]);
         }
     }
-    PX_UNROLL for (int h = 0; h < H; h++)
+    PX_UNROLL for (int h = 0; h < 2; h++)
         PX_UNROLL for (int t = 0; t < N; t++)
-            _mm256_storeu_ps(out + (first + t) * out_stride + 8 * (half + h), total[h][t]);
+            _mm256_storeu_ps(out + (first + t) * out_stride + 8 * h, total[h][t]);
 }
 
-PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, int64_t row_tile,
+PX_INLINE void tile(const int type, const int T, const px_weight *w, int64_t row_tile,
                     const px_token_tile *x, float *out, int64_t out_stride)
 {
-    if (T <= WHOLE_TOKENS) {
-        pass(type, T, 2, T, 0, 0, w, row_tile, x, out, out_stride);
-        return;
-    }
     const int N = T <= PASS_TOKENS ? T : (T + 1) / 2;
-    pass(type, T, 1, N, 0, 0, w, row_tile, x, out, out_stride);
-    pass(type, T, 1, N, 1, 0, w, row_tile, x, out, out_stride);
-    if (N == T) return;
-    pass(type, T, 1, T - N, 0, N, w, row_tile, x, out, out_stride);
-    pass(type, T, 1, T - N, 1, N, w, row_tile, x, out, out_stride);
+    pass(type, T, N, 0, w, row_tile, x, out, out_stride);
+    if (N < T) pass(type, T, T - N, N, w, row_tile, x, out, out_stride);
 }
 
 #include "kernels/x86/tiles.h"

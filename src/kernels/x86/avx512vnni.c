@@ -6,7 +6,7 @@
 #include "kernels/x86/avx2.h"
 
 /* Few tokens wait for the weights from memory. */
-enum { PREFETCH_TOKENS = 4 };
+enum { PREFETCH_TOKENS = 4, UNPACKS_FIRST = false };
 
 PX_INLINE __m512i load512(const void *p)
 {
@@ -21,11 +21,11 @@ PX_INLINE __m512i broadcast(const void *p)
 }
 
 /* The zero points of a group, `at` its first index. */
-PX_INLINE __m512i group_zero(const px_weight_type type, const px_weight *w, int64_t at)
+PX_INLINE __m512i group_zero(const int type, const px_weight *w, int64_t at)
 {
     const __m512i low = _mm512_set1_epi32(0xffff);
     if (w->zeros == NULL)
-        return _mm512_and_si512(low, _mm512_set1_epi32(type == PX_WEIGHT_I4 ? -8 : -128));
+        return _mm512_and_si512(low, _mm512_set1_epi32(type == PX_WEIGHT_I8 ? -128 : -8));
     const __m128i zero = _mm_loadu_si128((const __m128i *)(const void *)(w->zeros + at));
     const __m512i wide = _mm512_cvtepu8_epi32(zero);
     return _mm512_and_si512(low, _mm512_sub_epi32(_mm512_setzero_si512(), wide));
@@ -38,7 +38,7 @@ PX_INLINE __m512 group_scale(const px_weight *w, int64_t at)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)half));
 }
 
-PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, int64_t row_tile,
+PX_INLINE void tile(const int type, const int T, const px_weight *w, int64_t row_tile,
                     const px_token_tile *x, float *out, int64_t out_stride)
 {
     const int lines = type == PX_WEIGHT_I4 ? 4 : 8;
@@ -71,7 +71,7 @@ PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, 
                 if (T <= PREFETCH_TOKENS)
                     _mm_prefetch((const char *)p + 64 * line + w->prefetch, _MM_HINT_T0);
                 const int8_t *const x_low = q + 4 * T * line;
-                if (type == PX_WEIGHT_I8) {
+                if (type != PX_WEIGHT_I4) {
                     PX_UNROLL for (int t = 0; t < T; t++) {
                         if (T == 1 && line % 2)
                             more[t] = _mm512_dpbusd_epi32(more[t], value, broadcast(x_low + 4 * t));

@@ -1,19 +1,21 @@
 /* Integer weights with q8 activations in AVX-VNNI: vpdpbusd adds four products to each lane. */
 #include "kernels/x86/avx2.h"
 
-PX_INLINE int dot_offset(const px_weight_type type)
+enum { UNPACKS_FIRST = false };
+
+PX_INLINE int dot_offset(const int type)
 {
     (void)type;
     return 0;
 }
 
-PX_INLINE __m256i dot_step(const px_weight_type type, __m256i dot, __m256i value, __m256i x)
+PX_INLINE __m256i dot_step(const int type, __m256i dot, __m256i value, __m256i x)
 {
     (void)type;
     return _mm256_dpbusd_avx_epi32(dot, value, x);
 }
 
-PX_INLINE __m256i dot_end(const px_weight_type type, __m256i dot, __m256i zero, __m256i sum)
+PX_INLINE __m256i dot_end(const int type, __m256i dot, __m256i zero, __m256i sum)
 {
     (void)type;
     return _mm256_dpwssd_avx_epi32(dot, zero, sum);

@@ -1,5 +1,5 @@
 /* The products of an instruction set from its inlined function tile(): one function for each type and
- * number of tokens, and what chooses among them. Included once, behind the definition of tile(). */
+ * number of tokens, and what chooses among them. Included once, behind the definitions of tile() and UNPACKS_FIRST. */
 #ifndef PX_KERNELS_X86_TILES_H
 #define PX_KERNELS_X86_TILES_H
 
@@ -14,6 +14,7 @@
     }
 PX_EACH_TILE(TILE, I8)
 PX_EACH_TILE(TILE, I4)
+PX_EACH_TILE(TILE, WIDE)
 
 static void tiles_i8(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x,
                      float *out, int64_t out_stride)
@@ -29,13 +30,23 @@ static void tiles_i4(const px_weight *w, int64_t begin, int64_t end, const px_to
     by_tokens[x->tokens - 1](w, begin, end, x, out, out_stride);
 }
 
+static void tiles_wide(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x,
+                       float *out, int64_t out_stride)
+{
+    static px_tile_fn *const by_tokens[] = PX_TILES(WIDE);
+    by_tokens[x->tokens - 1](w, begin, end, x, out, out_stride);
+}
+
 static void matmul(const px_weight *w, int64_t row_begin, int64_t row_end, const px_activation *x,
                    float *y, int64_t y_stride)
 {
-    px_tile_fn *const tiles = x->q8 == NULL               ? px_avx2_exact_tiles(w->type)
-                              : w->type == PX_WEIGHT_I8 ? tiles_i8
-                                                        : tiles_i4;
-    px_integer_matmul(tiles, w, row_begin, row_end, x, y, y_stride);
+    px_tile_fn *tiles = px_avx2_exact_tiles(w->type), *wide = NULL;
+    if (x->q8 != NULL && w->type == PX_WEIGHT_I8) tiles = tiles_i8;
+    if (x->q8 != NULL && w->type == PX_WEIGHT_I4) {
+        tiles = tiles_i4;
+        wide = UNPACKS_FIRST ? tiles_wide : NULL;
+    }
+    px_integer_matmul(tiles, wide, w, row_begin, row_end, x, y, y_stride);
 }
 
 static void set_products(px_kernels *kernels)
