@@ -7,6 +7,14 @@
 
 #include "kernels/kernels.h"
 
+/* Tiles are functions of constant sizes: inlined, with their loops over rows and tokens unrolled. */
+#define PX_INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define PX_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define PX_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 /* The functions of one type of weights and activations, by the number of tokens less one. */
 #define PX_EACH_TILE(define, type)                                                                 \
     define(type, 1) define(type, 2) define(type, 3) define(type, 4) define(type, 5)               \
@@ -21,6 +29,10 @@ enum { PX_WEIGHT_WIDE = PX_WEIGHT_TYPES };
  * PX_WEIGHT_WIDE when w is i4 and x is q8, or NULL. */
 void px_integer_matmul(px_tile_fn *tiles, px_tile_fn *wide, const px_weight *w, int64_t row_begin,
                        int64_t row_end, const px_activation *x, float *y, int64_t y_stride);
+
+/* Tiles of integer weights with float32 activations, for every instruction set of a processor that
+ * has any (x86/avx2_exact.c, arm/neon_exact.c). */
+px_tile_fn *px_exact_tiles(px_weight_type type);
 
 /* The tile that begins with a token, a multiple of PX_TOKEN_TILE. */
 px_token_tile px_activation_tile(const px_activation *x, int64_t token);

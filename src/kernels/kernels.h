@@ -1,6 +1,6 @@
 /*
  * The kernels: one table of function pointers, filled with the C reference (reference.c) and then
- * overridden by what the CPU has (x86/, later arm/). Everything above calls through the table.
+ * overridden by what the CPU has (x86/ or arm/). Everything above calls through the table.
  *
  * Numeric contract. A row's result for one token does not depend on how many tokens or rows the
  * call has, on the row range or on the number of threads: y[t][r] is one fixed sum over the

@@ -8,20 +8,9 @@
 
 #include "kernels/integer.h"
 
-/* Tiles are functions of constant sizes: inlined, with their loops over rows and tokens unrolled. */
-#define PX_INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define PX_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define PX_UNROLL _Pragma("GCC unroll 16")
-#endif
-
 /* Float weights. */
 void px_avx2_matmul_f32(const px_weight *w, int64_t row_begin, int64_t row_end,
                         const px_activation *x, float *y, int64_t y_stride);
-
-/* Tiles of integer weights with float32 activations, for every 256 and 512-bit instruction set. */
-px_tile_fn *px_avx2_exact_tiles(px_weight_type type);
 
 /* Overrides of the other entries. */
 void px_avx2_integer(px_kernels *kernels);

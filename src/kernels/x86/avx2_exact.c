@@ -136,7 +136,7 @@ static void tiles_i4(const px_weight *w, int64_t begin, int64_t end, const px_to
     by_tokens[x->tokens - 1](w, begin, end, x, out, out_stride);
 }
 
-px_tile_fn *px_avx2_exact_tiles(px_weight_type type)
+px_tile_fn *px_exact_tiles(px_weight_type type)
 {
     return type == PX_WEIGHT_I8 ? tiles_i8 : tiles_i4;
 }

@@ -134,6 +134,6 @@ PX_INLINE void tile(const int type, const int T, const px_weight *w, int64_t row
     if (N < T) pass(type, T, T - N, N, w, row_tile, x, out, out_stride);
 }
 
-#include "kernels/x86/tiles.h"
+#include "kernels/tiles.h"
 
 #endif

@@ -108,7 +108,7 @@ PX_INLINE void tile(const int type, const int T, const px_weight *w, int64_t row
     PX_UNROLL for (int t = 0; t < T; t++) _mm512_storeu_ps(out + t * out_stride, total[t]);
 }
 
-#include "kernels/x86/tiles.h"
+#include "kernels/tiles.h"
 
 void px_kernels_avx512vnni(px_kernels *kernels)
 {

@@ -1,9 +1,9 @@
 /* The products of an instruction set from its inlined function tile(): one function for each type and
  * number of tokens, and what chooses among them. Included once, behind the definitions of tile() and UNPACKS_FIRST. */
-#ifndef PX_KERNELS_X86_TILES_H
-#define PX_KERNELS_X86_TILES_H
+#ifndef PX_KERNELS_TILES_H
+#define PX_KERNELS_TILES_H
 
-#include "kernels/x86/avx2.h"
+#include "kernels/integer.h"
 
 #define TILE(type, T)                                                                              \
     static void type##_##T(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x, \
@@ -40,7 +40,7 @@ static void tiles_wide(const px_weight *w, int64_t begin, int64_t end, const px_
 static void matmul(const px_weight *w, int64_t row_begin, int64_t row_end, const px_activation *x,
                    float *y, int64_t y_stride)
 {
-    px_tile_fn *tiles = px_avx2_exact_tiles(w->type), *wide = NULL;
+    px_tile_fn *tiles = px_exact_tiles(w->type), *wide = NULL;
     if (x->q8 != NULL && w->type == PX_WEIGHT_I8) tiles = tiles_i8;
     if (x->q8 != NULL && w->type == PX_WEIGHT_I4) {
         tiles = tiles_i4;
