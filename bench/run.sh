@@ -1,7 +1,8 @@
 #!/bin/sh
 # Times phlox on one model: bench/run.sh [MODEL [OPTION...]], MODEL being a directory or built-in.
 # Prints the machine, the version, and for each prompt length the median over RUNS (default 5) of
-# prefill and decode tok/s and of the seconds to load. Compare only runs made side by side.
+# prefill and decode tok/s (without speculation) and of the seconds to load. Compare only runs made side
+# by side.
 set -eu
 
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -31,7 +32,7 @@ for length in $lengths; do
     results=$(mktemp)
     i=0
     while [ $i -lt "$runs" ]; do
-        "$program" run -m "$model" --ids "$ids" --ignore-eos --max-new-tokens "$new_tokens" --json "$@" |
+        "$program" run -m "$model" --ids "$ids" --ignore-eos --speculate off --max-new-tokens "$new_tokens" --json "$@" |
             grep -E 'per_second|load_seconds' >>"$results"
         i=$((i + 1))
     done

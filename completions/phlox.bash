@@ -8,7 +8,7 @@ _phlox()
         --chat-format --no-cache --cache-dir --cache-limit'
     local generation='--max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty
         --presence-penalty --frequency-penalty --seed --stop --ignore-eos --context-shift
-        --context-keep --top-logprobs --sample --greedy'
+        --context-keep --top-logprobs --speculate --sample --greedy'
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
     local command=${COMP_WORDS[1]} words=
     COMPREPLY=()
@@ -23,6 +23,7 @@ _phlox()
     --backup-precision) words='int8_asym int8_sym none' ;;
     --group-size-fallback) words='error ignore adjust' ;;
     --kv-cache) words='f32 f16 int8 int4' ;;
+    --speculate) words='auto off' ;;
     --cache-dir)
         COMPREPLY=($(compgen -d -- "$word"))
         return

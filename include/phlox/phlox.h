@@ -259,13 +259,15 @@ typedef struct phlox_statistics {
     uint64_t recomputed_tokens;
     uint64_t context_shifts;
     uint64_t kv_bytes;         /* memory of this session's cache */
+    uint64_t speculated_steps; /* decode steps that had drafted tokens in them */
+    uint64_t drafted_tokens, accepted_tokens; /* accepted: drafted, and right */
 } phlox_statistics;
 
 PHLOX_API void phlox_session_statistics(const phlox_session *session, phlox_statistics *out);
 
 /* ---- generation ---------------------------------------------------------------------------- */
 
-enum { PHLOX_MAX_TOP_LOGPROBS = 20 };
+enum { PHLOX_MAX_TOP_LOGPROBS = 20, PHLOX_MAX_DRAFT = 7, PHLOX_SPECULATE_AUTO = -1 };
 
 typedef struct phlox_token_info {
     int32_t id;
@@ -308,6 +310,9 @@ typedef struct phlox_generate_options {
     bool context_shift;     /* when full, drop the oldest half after context_keep instead of ending */
     int32_t context_keep;
     int32_t top_logprobs;   /* 0 to PHLOX_MAX_TOP_LOGPROBS; reported in each piece */
+    int32_t speculate;      /* most tokens that a step drafts from text that repeats, up to
+                               PHLOX_MAX_DRAFT; 0: none; PHLOX_SPECULATE_AUTO: as many as pay. What
+                               is generated does not depend on it */
     uint64_t reserved[8];
 } phlox_generate_options;
 

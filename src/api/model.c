@@ -205,6 +205,7 @@ static phlox_status open_parts(phlox_model *model, const char *path,
         .context_size = (size_t)(options->context_size ? options->context_size
                                                        : desc->max_position),
         .most_tokens = model->device_info.most_tokens,
+        .step_costs = &model->step_costs,
     };
     return PHLOX_OK;
 }

@@ -19,6 +19,7 @@ struct phlox_model {
     px_ids eos;                    /* ids that end a generation */
     int32_t bos;                   /* -1: none */
     px_runtime runtime;
+    px_step_costs step_costs;
     char *path;
     double load_seconds;
 };

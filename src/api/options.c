@@ -14,13 +14,13 @@ struct word {
     int value;
 };
 
-enum kind { SWITCH, INTEGER, REAL, BYTES, STRING, WORD, MASK, SEED };
+enum kind { SWITCH, INTEGER, REAL, BYTES, STRING, WORD, WORD_OR_INTEGER, MASK, SEED };
 
 struct row {
     enum kind kind;
     size_t offset;            /* of the field */
-    double least, most;       /* of INTEGER and REAL */
-    const struct word *words; /* of WORD (ends with NULL); of SWITCH: the value it sets */
+    double least, most;       /* of numbers */
+    const struct word *words; /* of words (ends with NULL); of SWITCH: the value it sets */
 };
 
 static const struct word formats[] = {
@@ -106,10 +106,13 @@ static const phlox_option generate_options[] = {
     {"context-shift", NULL, "when the context is full, drop the oldest half and go on"},
     {"context-keep", "N", "tokens at the beginning that a shift keeps"},
     {"top-logprobs", "N", "report the N most probable tokens, up to 20 (--json)"},
+    {"speculate", "auto|off|N", "draft up to N tokens a step (at most 7) from text that repeats; the "
+                                "answer is the same (default auto: as many as pay)"},
 };
 
 #define GENERATE(field) offsetof(phlox_generate_options, field)
 static const struct word yes[] = {{"", true}}, no[] = {{"", false}};
+static const struct word speculations[] = {{"auto", PHLOX_SPECULATE_AUTO}, {"off", 0}, {NULL, 0}};
 static const struct row generate_rows[PX_COUNT(generate_options)] = {
     {INTEGER, GENERATE(max_new_tokens), -1, INT32_MAX, NULL},
     {SWITCH, GENERATE(do_sample), 0, 0, yes},
@@ -126,6 +129,7 @@ static const struct row generate_rows[PX_COUNT(generate_options)] = {
     {SWITCH, GENERATE(context_shift), 0, 0, NULL},
     {INTEGER, GENERATE(context_keep), 0, INT32_MAX, NULL},
     {INTEGER, GENERATE(top_logprobs), 0, PHLOX_MAX_TOP_LOGPROBS, NULL},
+    {WORD_OR_INTEGER, GENERATE(speculate), 0, PHLOX_MAX_DRAFT, speculations},
 };
 
 const phlox_option *phlox_model_option_table(size_t *count)
@@ -150,6 +154,11 @@ static phlox_status bad_value(const phlox_option *option, const struct row *row,
     if (row->kind == INTEGER || row->kind == REAL) {
         snprintf(range, sizeof range, "a %snumber from %.10g to %.10g",
                  row->kind == INTEGER ? "whole " : "", row->least, row->most);
+        meant = range;
+    }
+    if (row->kind == WORD_OR_INTEGER) {
+        snprintf(range, sizeof range, "%s, N from %.10g to %.10g,", option->argument, row->least,
+                 row->most);
         meant = range;
     }
     if (row->kind == SEED) meant = "a whole number from 0 up";
@@ -247,6 +256,12 @@ static phlox_status set(const phlox_option *option, const struct row *row, bool 
     case REAL:
         good = read_number(value, row->least, row->most, &number);
         if (good) *(double *)field = number;
+        break;
+    case WORD_OR_INTEGER:
+        good = read_number(value, row->least, row->most, &number) && number == floor(number);
+        word = good ? (int)number : 0;
+        good = good || find_word(row->words, value, &word);
+        if (good) memcpy(field, &word, sizeof word);
         break;
     case WORD:
         good = find_word(row->words, value, &word);

@@ -64,6 +64,7 @@ void phlox_generate_options_init(phlox_generate_options *options, const phlox_mo
         .top_p = desc->top_p,
         .min_p = desc->min_p,
         .repetition_penalty = desc->repetition_penalty,
+        .speculate = PHLOX_SPECULATE_AUTO,
     };
 }
 

@@ -161,6 +161,9 @@ static void print_statistics(const phlox_model_info *info, const phlox_statistic
             info->threads, info->path[0] ? info->path : info->form, info->weights, used, info->context_size, (unsigned long long)s->prefill_tokens,
             rate(s->prefill_tokens, s->prefill_seconds), (unsigned long long)s->decode_tokens,
             rate(s->decode_tokens, s->decode_seconds));
+    if (s->drafted_tokens)
+        fprintf(stderr, " | accepted %llu of %llu drafted", (unsigned long long)s->accepted_tokens,
+                (unsigned long long)s->drafted_tokens);
     if (s->rope_recomputes)
         fprintf(stderr, " | longrope recomputed %llu tokens", (unsigned long long)s->recomputed_tokens);
     if (s->context_shifts)
@@ -174,14 +177,16 @@ static int print_json(const struct answer *answer, const phlox_model_info *info,
 {
     json_t *const text = json_stringn(answer->text ? answer->text : "", answer->size);
     json_t *const json = json_pack(
-        "{s:o, s:s, s:I, s:I, s:O, s:{s:s, s:s, s:s, s:f, s:f, s:f, s:I, s:I}}", "text", text,
-        "stop", stop_name(result->stop), "prompt_tokens", (json_int_t)prompt_count,
+        "{s:o, s:s, s:I, s:I, s:O, s:{s:s, s:s, s:s, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:I}}",
+        "text", text, "stop", stop_name(result->stop), "prompt_tokens", (json_int_t)prompt_count,
         "generated_tokens", (json_int_t)result->tokens, "tokens", answer->tokens, "statistics",
         "device", info->device, "kernels", info->kernels, "weights", info->weights,
         "load_seconds", info->load_seconds, "prefill_tokens_per_second",
         rate(s->prefill_tokens, s->prefill_seconds), "decode_tokens_per_second",
         rate(s->decode_tokens, s->decode_seconds), "rope_recomputes",
-        (json_int_t)s->rope_recomputes, "context_shifts", (json_int_t)s->context_shifts);
+        (json_int_t)s->rope_recomputes, "context_shifts", (json_int_t)s->context_shifts,
+        "speculated_steps", (json_int_t)s->speculated_steps, "drafted_tokens",
+        (json_int_t)s->drafted_tokens, "accepted_tokens", (json_int_t)s->accepted_tokens);
     if (!json) {
         fputs("phlox: no memory for the answer as JSON\n", stderr);
         return EXIT_FAILED;

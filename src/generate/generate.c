@@ -15,6 +15,7 @@ struct generation {
     px_buffer held;         /* text not reported yet: it may begin a stop string */
     size_t tokens, shifted;
     size_t kept; /* of the generated tokens, those that shifts have left in the session */
+    px_speculation step; /* the last one, not learned from yet */
     phlox_generate_result result;
 };
 
@@ -75,6 +76,54 @@ static phlox_status hold_text(struct generation *g, int32_t id, bool is_last, ph
     return is_last ? px_text_stream_end(g->stream, &g->held, error) : PHLOX_OK;
 }
 
+/* ---- speculation --------------------------------------------------------------------------- */
+
+/* Drafts what may follow the last id. Returns the number of tokens; `match` is the length of the match
+ * that they come from. */
+static size_t make_draft(const struct generation *g, int32_t *draft, size_t *match)
+{
+    phlox_session *const session = g->session;
+    const phlox_generate_options *const o = g->options;
+    const px_ids *const ids = &session->ids;
+    size_t most = px_session_most_draft(session);
+    if (o->speculate > 0) most = PX_MIN(most, (size_t)o->speculate);
+    /* The last token's logits are not wanted. */
+    if (o->max_new_tokens >= 0) most = PX_MIN(most, (size_t)o->max_new_tokens - g->tokens - 1);
+    *match = 0;
+    if (!most) return 0;
+    if (session->draft) return session->draft(session->draft_user, ids->data, ids->count, most, draft);
+    if (px_lookup_extend(&session->lookup, ids->data, ids->count, NULL) != PHLOX_OK) return 0;
+    const px_match found = px_lookup_find(&session->lookup, ids->data);
+    *match = found.length;
+    if (found.length && o->speculate == PHLOX_SPECULATE_AUTO)
+        most = px_speculator_choose(&session->speculator, found.length, most);
+    return px_lookup_draft(&session->lookup, ids->data, found, most, draft);
+}
+
+/* Makes session->logits those after the last id: from what was computed ahead, or in a step. */
+static phlox_status next_logits(struct generation *g, phlox_error *error)
+{
+    phlox_session *const session = g->session;
+    if (!g->options->speculate) return px_session_catch_up(session, error);
+    if (px_session_follow(session)) {
+        g->step.accepted = g->step.judged = session->ahead.used;
+        return PHLOX_OK;
+    }
+    if (g->step.judged < g->step.drafted) g->step.judged++;
+    px_speculator_learn(&session->speculator, &g->step);
+    int32_t draft[PX_MOST_DRAFT];
+    size_t match;
+    const size_t count = make_draft(g, draft, &match);
+    const double before = session->statistics.decode_seconds;
+    PX_TRY(px_session_speculate(session, draft, count, error));
+    g->step = (px_speculation){
+        .match = match,
+        .drafted = session->ahead.count,
+        .seconds = session->statistics.decode_seconds - before,
+    };
+    return PHLOX_OK;
+}
+
 /* ---- the loop ------------------------------------------------------------------------------ */
 
 static bool is_eos(const struct generation *g, int32_t id)
@@ -124,7 +173,7 @@ static phlox_status step(struct generation *g, bool *done, phlox_error *error)
     phlox_session *const session = g->session;
     const int32_t vocab = session->runtime->desc->vocab_size;
     PX_TRY(make_room(g, error));
-    PX_TRY(px_session_catch_up(session, error));
+    PX_TRY(next_logits(g, error));
     const int32_t id = px_sampler_next(g->sampler, session->logits, session->ids.data,
                                        session->ids.count, g->kept);
     phlox_token_info token, top[PHLOX_MAX_TOP_LOGPROBS];
@@ -181,6 +230,9 @@ static phlox_status check(const phlox_session *session, const phlox_generate_opt
     if (options->max_new_tokens < -1)
         return px_fail(error, PHLOX_ERROR_ARGUMENT, "max-new-tokens is %d; -1, 0 or more are meant",
                        options->max_new_tokens);
+    if (options->speculate < PHLOX_SPECULATE_AUTO || options->speculate > PHLOX_MAX_DRAFT)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT, "speculate is %d; -1 (auto) to %d are meant",
+                       options->speculate, PHLOX_MAX_DRAFT);
     if (options->stop_count && !session->runtime->tokenizer)
         return px_fail(error, PHLOX_ERROR_ARGUMENT,
                        "stop strings need a tokenizer and the model has none");
@@ -212,6 +264,8 @@ phlox_status px_generate(phlox_session *session, const phlox_generate_options *o
                                        &g.stream, error);
     }
     if (status == PHLOX_OK) status = run(&g, error);
+    px_speculator_learn(&session->speculator, &g.step);
+    px_session_forget_ahead(session);
     px_sampler_free(g.sampler);
     px_text_stream_free(g.stream);
     px_buffer_free(&g.held);

@@ -10,6 +10,7 @@ phlox_status px_session_create(const px_runtime *runtime, phlox_session **out, p
     phlox_session *const session = px_calloc(1, sizeof *session);
     if (!session) return px_fail_memory(error, sizeof *session);
     session->runtime = runtime;
+    px_speculator_init(&session->speculator, runtime->step_costs);
     const size_t vocab = (size_t)runtime->desc->vocab_size;
     session->logits = px_calloc(vocab, sizeof *session->logits);
     phlox_status status =
@@ -29,14 +30,19 @@ void px_session_free(phlox_session *session)
     if (!session) return;
     session->runtime->device->sequence_free(session->sequence);
     px_ids_free(&session->ids);
+    px_lookup_free(&session->lookup);
+    free(session->ahead.logits);
     free(session->logits);
     free(session);
 }
 
 static void cut_cache(phlox_session *session, size_t length)
 {
-    if (length >= session->cached) return;
-    session->cached = session->runtime->device->truncate(session->sequence, length);
+    const bool has_ahead = session->ahead.used < session->ahead.count;
+    session->ahead.count = session->ahead.used = 0;
+    if (length >= session->cached && !has_ahead) return;
+    session->cached = session->runtime->device->truncate(session->sequence,
+                                                         PX_MIN(session->cached, length));
 }
 
 static phlox_status check_ids(const phlox_session *session, const int32_t *ids, size_t count,
@@ -152,6 +158,89 @@ phlox_status px_session_catch_up(phlox_session *session, phlox_error *error)
     return compute(session, session->ids.count, NULL, NULL, NULL, error);
 }
 
+/* ---- what is computed ahead ---------------------------------------------------------------- */
+
+size_t px_session_most_draft(const phlox_session *session)
+{
+    const px_runtime *const runtime = session->runtime;
+    const size_t count = session->ids.count;
+    if (session->cached + 1 != count || count + 1 >= runtime->context_size ||
+        px_desc_is_long(runtime->desc, count) != session->is_long)
+        return 0;
+    size_t most = PX_MIN(runtime->context_size - 1 - count, (size_t)PX_MOST_DRAFT);
+    while (px_desc_is_long(runtime->desc, count + most) != session->is_long) most--;
+    return most;
+}
+
+/* The step of the last id and a draft behind it. */
+static phlox_status compute_ahead(phlox_session *session, const int32_t *draft, size_t count,
+                                  phlox_error *error)
+{
+    const px_runtime *const runtime = session->runtime;
+    const size_t vocab = (size_t)runtime->desc->vocab_size;
+    px_ahead *const ahead = &session->ahead;
+    if (!ahead->logits) ahead->logits = px_calloc(px_mul(PX_MOST_STEP, vocab), sizeof(float));
+    if (!ahead->logits) return px_fail_memory(error, PX_MOST_STEP * vocab * sizeof(float));
+    int32_t ids[PX_MOST_STEP] = {session->ids.data[session->cached]};
+    memcpy(ids + 1, draft, count * sizeof *draft);
+    const px_batch_item item = {
+        .sequence = session->sequence,
+        .ids = ids,
+        .count = 1 + count,
+        .is_long = session->is_long,
+        .logits = ahead->logits,
+        .all_logits = true,
+    };
+    PX_TRY(runtime->device->forward(runtime->model, &item, 1, error));
+    memcpy(ahead->ids, draft, count * sizeof *draft);
+    ahead->count = count;
+    session->cached++;
+    session->has_logits = true;
+    memcpy(session->logits, ahead->logits, vocab * sizeof *ahead->logits);
+    return PHLOX_OK;
+}
+
+phlox_status px_session_speculate(phlox_session *session, const int32_t *draft, size_t count,
+                                  phlox_error *error)
+{
+    px_session_forget_ahead(session);
+    const double start = px_seconds();
+    /* When it fails a step without the draft may do: memory was short, or logits not finite. */
+    if (!count || compute_ahead(session, draft, count, NULL) != PHLOX_OK)
+        return px_session_catch_up(session, error);
+    phlox_statistics *const s = &session->statistics;
+    s->speculated_steps++;
+    s->drafted_tokens += count;
+    s->decode_tokens++;
+    s->decode_seconds += px_seconds() - start;
+    return PHLOX_OK;
+}
+
+bool px_session_follow(phlox_session *session)
+{
+    px_ahead *const ahead = &session->ahead;
+    const px_ids *const ids = &session->ids;
+    const size_t vocab = (size_t)session->runtime->desc->vocab_size;
+    if (session->has_logits) return true;
+    if (ahead->used == ahead->count || session->cached + 1 != ids->count ||
+        ids->data[session->cached] != ahead->ids[ahead->used])
+        return false;
+    ahead->used++;
+    session->cached++;
+    session->statistics.decode_tokens++;
+    session->statistics.accepted_tokens++;
+    session->has_logits = true;
+    memcpy(session->logits, ahead->logits + ahead->used * vocab, vocab * sizeof *ahead->logits);
+    return true;
+}
+
+void px_session_forget_ahead(phlox_session *session)
+{
+    cut_cache(session, session->cached);
+}
+
+/* ---- cutting ------------------------------------------------------------------------------- */
+
 phlox_status px_session_truncate(phlox_session *session, size_t count, phlox_error *error)
 {
     if (count > session->ids.count)
@@ -161,6 +250,7 @@ phlox_status px_session_truncate(phlox_session *session, size_t count, phlox_err
     if (count == session->ids.count) return PHLOX_OK;
     session->ids.count = count;
     session->has_logits = false;
+    px_lookup_truncate(&session->lookup, count);
     cut_cache(session, count);
     return PHLOX_OK;
 }
@@ -172,5 +262,6 @@ void px_session_drop(phlox_session *session, size_t from, size_t count)
             (ids->count - from - count) * sizeof *ids->data);
     ids->count -= count;
     session->has_logits = false;
+    px_lookup_truncate(&session->lookup, from);
     cut_cache(session, from);
 }

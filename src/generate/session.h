@@ -8,6 +8,7 @@
 #define PX_GENERATE_SESSION_H
 
 #include "device/device.h"
+#include "generate/speculate.h"
 #include "text/tokenizer.h"
 
 #include <stdatomic.h>
@@ -20,7 +21,20 @@ typedef struct px_runtime {
     const px_tokenizer *tokenizer; /* NULL: none */
     const px_ids *eos;             /* ids that end a generation */
     size_t context_size, most_tokens;
+    px_step_costs *step_costs;
 } px_runtime;
+
+/* Proposes up to `most` ids that may follow; returns their number. */
+typedef size_t px_draft_fn(void *user, const int32_t *ids, size_t count, size_t most,
+                           int32_t *draft);
+
+/* What was computed ahead of the ids: while used < count the device's cache has the rest of the draft
+ * behind the `cached` ids. Lives inside a generation only. */
+typedef struct px_ahead {
+    int32_t ids[PX_MOST_DRAFT];
+    size_t count, used; /* the first `used` have become ids */
+    float *logits;      /* [1 + PX_MOST_DRAFT, vocab]: before the draft, and after each id of it */
+} px_ahead;
 
 struct phlox_session {
     const px_runtime *runtime;
@@ -31,6 +45,11 @@ struct phlox_session {
     bool has_logits;
     float *logits;     /* [vocab] after the last id */
     atomic_bool cancelled;
+    px_ahead ahead;
+    px_lookup lookup; /* of a beginning of the ids */
+    px_speculator speculator;
+    px_draft_fn *draft; /* NULL: prompt lookup; tests put theirs here */
+    void *draft_user;
     phlox_statistics statistics;
 };
 
@@ -45,6 +64,18 @@ phlox_status px_session_append(phlox_session *session, const int32_t *ids, size_
 phlox_status px_session_push(phlox_session *session, int32_t id, phlox_error *error);
 /* Makes session->logits those after the last id. */
 phlox_status px_session_catch_up(phlox_session *session, phlox_error *error);
+
+/* Most tokens of a draft behind the last id: it ends before the context is full and before the longrope
+ * factors change, and waits until the ids before the last one are in the cache. */
+size_t px_session_most_draft(const phlox_session *session);
+/* px_session_catch_up() that computes a draft of what may follow in the same step, if the device can:
+ * session->ahead.count says so. */
+phlox_status px_session_speculate(phlox_session *session, const int32_t *draft, size_t count,
+                                  phlox_error *error);
+/* Makes session->logits those after the last id if they are there: the draft foresaw it. */
+bool px_session_follow(phlox_session *session);
+/* Forgets what was computed ahead. */
+void px_session_forget_ahead(phlox_session *session);
 
 phlox_status px_session_truncate(phlox_session *session, size_t count, phlox_error *error);
 /* Drops the ids [from, from + count); what follows is computed again when needed. */

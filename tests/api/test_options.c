@@ -82,6 +82,9 @@ static const option_case generate_cases[] = {
     {"context-shift", NULL, GENERATE(context_shift), sizeof(bool), 1, 0, AS_BOOL},
     {"context-keep", "4", GENERATE(context_keep), 4, 4, 0, AS_INT32},
     {"top-logprobs", "20", GENERATE(top_logprobs), 4, 20, 0, AS_INT32},
+    {"speculate", "auto", GENERATE(speculate), 4, PHLOX_SPECULATE_AUTO, 0, AS_INT32},
+    {"speculate", "off", GENERATE(speculate), 4, 0, 0, AS_INT32},
+    {"speculate", "7", GENERATE(speculate), 4, PHLOX_MAX_DRAFT, 0, AS_INT32},
 };
 
 static void check_case(const option_case *c, const void *before, const void *after, size_t total)
@@ -197,6 +200,8 @@ static void bad_values(void **state)
         {"top-p", "1.1"}, {"top-p", "-0.1"}, {"min-p", "2"}, {"repetition-penalty", "0"},
         {"seed", "-1"}, {"seed", "18446744073709551616"}, {"seed", "1.5"}, {"seed", ""},
         {"context-keep", "-1"}, {"top-logprobs", "21"}, {"top-logprobs", "-1"},
+        {"speculate", "8"}, {"speculate", "-1"}, {"speculate", "1.5"}, {"speculate", "on"},
+        {"speculate", ""},
     };
     phlox_error error;
     for (size_t i = 0; i < PX_COUNT(model_bad); i++) {

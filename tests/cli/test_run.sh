@@ -11,7 +11,7 @@ expect 0 run "$question"
 [ -s "$out" ] || fail 'the answer is empty'
 [ "$(tail -c 1 "$out" | od -An -tu1 | tr -d ' ')" = 10 ] || fail 'the answer ends without a newline'
 number='[0-9][0-9.]*'
-grep -qE "^cpu [a-z0-9-]+, [0-9]+ threads \| .+ \| context [0-9]+ of 512 \| prefill [0-9]+ tokens, $number tok/s \| decode [0-9]+ tokens, $number tok/s$" \
+grep -qE "^cpu [a-z0-9-]+, [0-9]+ threads \| .+ \| context [0-9]+ of 512 \| prefill [0-9]+ tokens, $number tok/s \| decode [0-9]+ tokens, $number tok/s( \| accepted [0-9]+ of [0-9]+ drafted)?$" \
     "$err" || fail 'the statistics are not as documented'
 [ "$(wc -l <"$err")" = 1 ] || fail 'the statistics are not one line'
 cp "$out" whole
@@ -105,6 +105,31 @@ expect_text=$(cat "$out")
 expect 0 run --max-new-tokens 6 "$question"; prints_exactly "$expect_text"
 expect 0 run --json "$question"; read_json; has .stop eos; has .text "$(sed 's/["\\]/\\&/g' whole)"
 expect 0 run --json --max-new-tokens 0 "$question"; read_json; has .text ''; has .generated_tokens 0
+
+# ---- speculation ----------------------------------------------------------------------------------
+
+# The answer is the question's beginning again: drafts are right, and nothing else changes.
+twice="<|user|>
+$question<|end|>
+<|assistant|>
+$(cat whole)<|end|>
+<|user|>
+$question<|end|>
+<|assistant|>
+"
+expect 0 run --raw --speculate off "$twice"; cp "$out" plain
+! grep -q drafted "$err" || fail '--speculate off drafts'
+for most in 1 3 7 auto; do
+    expect 0 run --raw --speculate $most "$twice"; same plain "$out"
+done
+expect 0 run --raw --speculate 7 "$twice"
+grep -qE ' \| accepted [0-9]{2,} of [0-9]{2,} drafted$' "$err" || fail 'nothing is accepted'
+expect 0 run --raw --json --speculate 7 "$twice"; read_json
+[ "$(field .statistics.accepted_tokens)" -gt $((3 * $(field .statistics.speculated_steps))) ] ||
+    fail 'steps that speculate give few tokens'
+[ "$(field .statistics.drafted_tokens)" -ge "$(field .statistics.accepted_tokens)" ] ||
+    fail 'more is accepted than drafted'
+expect 2 run --speculate 8 "$question"; says 'auto|off|N, N from 0 to 7, is meant'
 
 # ---- what ends an answer ----------------------------------------------------------------------------
 

@@ -380,6 +380,7 @@ static void defaults_of_the_model(void **state)
     assert_true(!o.do_sample && o.temperature == 0.5 && o.top_k == 7 && o.top_p == 0.25);
     assert_true(o.repetition_penalty == 1 && o.max_new_tokens == -1 && o.seed == 0);
     assert_true(!o.stop_count && !o.ignore_eos && !o.context_shift && !o.top_logprobs);
+    assert_int_equal(o.speculate, PHLOX_SPECULATE_AUTO);
 }
 
 /* ---- cancelling ---------------------------------------------------------------------------- */
@@ -451,6 +452,8 @@ static void refused(void **state)
     REFUSED(o.frequency_penalty = INFINITY, "frequency-penalty");
     REFUSED(o.top_logprobs = PHLOX_MAX_TOP_LOGPROBS + 1, "top-logprobs");
     REFUSED(o.top_logprobs = -1, "top-logprobs");
+    REFUSED(o.speculate = -2, "speculate is -2");
+    REFUSED(o.speculate = PHLOX_MAX_DRAFT + 1, "speculate is 8");
     size_t count;
     phlox_session_ids(session, &count);
     assert_int_equal(count, 1);
