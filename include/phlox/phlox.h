@@ -244,6 +244,14 @@ PHLOX_API phlox_status phlox_session_append(phlox_session *session, const int32_
                                             size_t count, float *all, phlox_progress_fn *progress,
                                             void *progress_user, phlox_error *error);
 
+/* Appends counts[i] >= 1 ids to sessions[i], for session_count >= 1 sessions: different ones, all of
+ * one model. The tokens of all share the steps of the device, so that weights are read once for all of
+ * them; each session's logits are then, bit for bit, those of appending to it alone. Stopping one of
+ * the sessions stops the call. When it fails every session keeps the tokens it had before. */
+PHLOX_API phlox_status phlox_session_append_batch(phlox_session *const *sessions,
+                                                  const int32_t *const *ids, const size_t *counts,
+                                                  size_t session_count, phlox_error *error);
+
 /* Logits after the last token: float32 [vocab_size]. NULL while the session is empty, was cut, or
  * its last call generated or failed. The array lives until the next call on the session. */
 PHLOX_API const float *phlox_session_logits(const phlox_session *session);

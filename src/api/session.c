@@ -36,6 +36,14 @@ phlox_status phlox_session_append(phlox_session *session, const int32_t *ids, si
     return px_session_append(session, ids, count, all, progress, progress_user, error);
 }
 
+phlox_status phlox_session_append_batch(phlox_session *const *sessions, const int32_t *const *ids,
+                                        const size_t *counts, size_t session_count,
+                                        phlox_error *error)
+{
+    for (size_t i = 0; i < session_count; i++) atomic_store(&sessions[i]->cancelled, false);
+    return px_session_append_batch(sessions, ids, counts, session_count, error);
+}
+
 const float *phlox_session_logits(const phlox_session *session)
 {
     return session->has_logits ? session->logits : NULL;

@@ -36,7 +36,7 @@ void px_session_free(phlox_session *session)
     free(session);
 }
 
-static void cut_cache(phlox_session *session, size_t length)
+void px_session_cut_cache(phlox_session *session, size_t length)
 {
     const bool has_ahead = session->ahead.used < session->ahead.count;
     session->ahead.count = session->ahead.used = 0;
@@ -45,8 +45,8 @@ static void cut_cache(phlox_session *session, size_t length)
                                                          PX_MIN(session->cached, length));
 }
 
-static phlox_status check_ids(const phlox_session *session, const int32_t *ids, size_t count,
-                              phlox_error *error)
+phlox_status px_session_check_ids(const phlox_session *session, const int32_t *ids, size_t count,
+                                  phlox_error *error)
 {
     const px_runtime *const runtime = session->runtime;
     for (size_t i = 0; i < count; i++) {
@@ -70,7 +70,7 @@ static phlox_status fill_cache(phlox_session *session, size_t first, float *all,
     const px_runtime *const runtime = session->runtime;
     const size_t end = session->ids.count, vocab = (size_t)runtime->desc->vocab_size;
     const bool is_long = px_desc_is_long(runtime->desc, end);
-    if (is_long != session->is_long) cut_cache(session, 0);
+    if (is_long != session->is_long) px_session_cut_cache(session, 0);
     session->is_long = is_long;
     phlox_progress report = {.what = "reading the prompt", .total = end - session->cached};
     while (session->cached < end) {
@@ -105,8 +105,17 @@ static phlox_status fill_cache(phlox_session *session, size_t first, float *all,
     return PHLOX_OK;
 }
 
-/* fill_cache() with the clock: one token behind others is a decoded one. What a switch of the longrope
- * factors computes again counts as prefill. */
+void px_session_count(phlox_session *session, size_t count, size_t dropped, double seconds)
+{
+    const bool is_decode = count == 1 && session->ids.count > 1;
+    phlox_statistics *const s = &session->statistics;
+    s->rope_recomputes += dropped > 0;
+    s->recomputed_tokens += dropped;
+    *(is_decode ? &s->decode_tokens : &s->prefill_tokens) += count;
+    *(is_decode ? &s->decode_seconds : &s->prefill_seconds) += seconds;
+}
+
+/* fill_cache() with the clock. */
 static phlox_status compute(phlox_session *session, size_t first, float *all,
                             phlox_progress_fn *progress, void *progress_user, phlox_error *error)
 {
@@ -116,12 +125,7 @@ static phlox_status compute(phlox_session *session, size_t first, float *all,
     const size_t dropped = switches ? session->cached : 0;
     const size_t count = session->ids.count - session->cached + dropped;
     PX_TRY(fill_cache(session, first, all, progress, progress_user, error));
-    const bool is_decode = count == 1 && session->ids.count > 1;
-    phlox_statistics *const s = &session->statistics;
-    s->rope_recomputes += dropped > 0;
-    s->recomputed_tokens += dropped;
-    *(is_decode ? &s->decode_tokens : &s->prefill_tokens) += count;
-    *(is_decode ? &s->decode_seconds : &s->prefill_seconds) += px_seconds() - start;
+    px_session_count(session, count, dropped, px_seconds() - start);
     return PHLOX_OK;
 }
 
@@ -130,20 +134,20 @@ phlox_status px_session_append(phlox_session *session, const int32_t *ids, size_
                                phlox_error *error)
 {
     if (!count) return px_fail(error, PHLOX_ERROR_ARGUMENT, "no tokens to append");
-    PX_TRY(check_ids(session, ids, count, error));
+    PX_TRY(px_session_check_ids(session, ids, count, error));
     const size_t before = session->ids.count;
     PX_TRY(px_ids_add(&session->ids, ids, count, error));
     session->has_logits = false;
     const phlox_status status = compute(session, before, all, progress, progress_user, error);
     if (status == PHLOX_OK) return PHLOX_OK;
     session->ids.count = before;
-    cut_cache(session, before);
+    px_session_cut_cache(session, before);
     return status;
 }
 
 phlox_status px_session_push(phlox_session *session, int32_t id, phlox_error *error)
 {
-    PX_TRY(check_ids(session, &id, 1, error));
+    PX_TRY(px_session_check_ids(session, &id, 1, error));
     PX_TRY(px_ids_add(&session->ids, &id, 1, error));
     session->has_logits = false;
     return PHLOX_OK;
@@ -154,7 +158,7 @@ phlox_status px_session_catch_up(phlox_session *session, phlox_error *error)
     if (session->has_logits) return PHLOX_OK;
     if (!session->ids.count)
         return px_fail(error, PHLOX_ERROR_ARGUMENT, "the session has no tokens to go on from");
-    cut_cache(session, session->ids.count - 1);
+    px_session_cut_cache(session, session->ids.count - 1);
     return compute(session, session->ids.count, NULL, NULL, NULL, error);
 }
 
@@ -236,7 +240,7 @@ bool px_session_follow(phlox_session *session)
 
 void px_session_forget_ahead(phlox_session *session)
 {
-    cut_cache(session, session->cached);
+    px_session_cut_cache(session, session->cached);
 }
 
 /* ---- cutting ------------------------------------------------------------------------------- */
@@ -251,7 +255,7 @@ phlox_status px_session_truncate(phlox_session *session, size_t count, phlox_err
     session->ids.count = count;
     session->has_logits = false;
     px_lookup_truncate(&session->lookup, count);
-    cut_cache(session, count);
+    px_session_cut_cache(session, count);
     return PHLOX_OK;
 }
 
@@ -263,5 +267,5 @@ void px_session_drop(phlox_session *session, size_t from, size_t count)
     ids->count -= count;
     session->has_logits = false;
     px_lookup_truncate(&session->lookup, from);
-    cut_cache(session, from);
+    px_session_cut_cache(session, from);
 }

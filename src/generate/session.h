@@ -60,6 +60,10 @@ void px_session_free(phlox_session *session);
 phlox_status px_session_append(phlox_session *session, const int32_t *ids, size_t count, float *all,
                                phlox_progress_fn *progress, void *progress_user,
                                phlox_error *error);
+/* See phlox_session_append_batch(); batch.c. */
+phlox_status px_session_append_batch(phlox_session *const *sessions, const int32_t *const *ids,
+                                     const size_t *counts, size_t session_count,
+                                     phlox_error *error);
 /* Appends an id without computing anything; the next call that needs logits catches up. */
 phlox_status px_session_push(phlox_session *session, int32_t id, phlox_error *error);
 /* Makes session->logits those after the last id. */
@@ -80,5 +84,16 @@ void px_session_forget_ahead(phlox_session *session);
 phlox_status px_session_truncate(phlox_session *session, size_t count, phlox_error *error);
 /* Drops the ids [from, from + count); what follows is computed again when needed. */
 void px_session_drop(phlox_session *session, size_t from, size_t count);
+
+/* ---- what session.c and batch.c share ------------------------------------------------------ */
+
+/* Whether ids are in the vocabulary and fit behind those of the session. */
+phlox_status px_session_check_ids(const phlox_session *session, const int32_t *ids, size_t count,
+                                  phlox_error *error);
+/* Keeps at most the first `length` ids in the device's cache. */
+void px_session_cut_cache(phlox_session *session, size_t length);
+/* Adds `count` computed ids to the statistics: one behind others is a decoded one. `dropped` of them
+ * were computed again because the longrope factors switched, which makes all of them prefill. */
+void px_session_count(phlox_session *session, size_t count, size_t dropped, double seconds);
 
 #endif

@@ -84,6 +84,57 @@ static void sessions(void **state)
     }
 }
 
+/* ---- batches beside each other --------------------------------------------------------------- */
+
+enum { BATCH = 3 };
+
+/* Every session of a batch has another length; all take one more id a round. */
+static void *run_batches(void *argument)
+{
+    struct runner *const r = argument;
+    const size_t vocab = (size_t)r->steps->columns;
+    phlox_session *sessions[BATCH] = {NULL};
+    phlox_error error = {0};
+    phlox_status status = PHLOX_OK;
+    const size_t first[BATCH] = {1, 1 + r->piece, 30}, one[BATCH] = {1, 1, 1};
+    for (size_t i = 0; i < BATCH && status == PHLOX_OK; i++) {
+        status = phlox_session_create(r->model, &sessions[i], &error);
+        if (status == PHLOX_OK)
+            status = phlox_session_append(sessions[i], r->ids->ints, first[i], NULL, NULL, NULL,
+                                          &error);
+    }
+    for (size_t round = 0; round < 8 && status == PHLOX_OK; round++) {
+        const int32_t *ids[BATCH];
+        for (size_t i = 0; i < BATCH; i++) ids[i] = r->ids->ints + first[i] + round;
+        status = phlox_session_append_batch(sessions, ids, one, BATCH, &error);
+        for (size_t i = 0; i < BATCH && status == PHLOX_OK; i++) {
+            const float *const row = r->steps->floats + (first[i] + round) * vocab;
+            if (test_difference(phlox_session_logits(sessions[i]), row, vocab) > 2e-4)
+                snprintf(r->failure, sizeof r->failure, "wrong logits in session %zu, round %zu", i,
+                         round);
+        }
+    }
+    if (status != PHLOX_OK) snprintf(r->failure, sizeof r->failure, "%s", error.message);
+    for (size_t i = 0; i < BATCH; i++) phlox_session_close(&sessions[i]);
+    return NULL;
+}
+
+static void batches(void **state)
+{
+    (void)state;
+    test_npy ids = test_npy_open(GOLDEN "/family/phi4-mini/ids.npy");
+    test_npy steps = test_npy_open(GOLDEN "/family/phi4-mini/steps.npy");
+    phlox_model *model = open_model(GOLDEN "/family/phi4-mini");
+    struct runner runners[THREADS];
+    for (size_t i = 0; i < THREADS; i++)
+        runners[i] = (struct runner){model, &ids, &steps, 2 * i, ""};
+    start_all(run_batches, runners, sizeof *runners);
+    for (size_t i = 0; i < THREADS; i++) assert_string_equal(runners[i].failure, "");
+    phlox_model_close(&model);
+    test_npy_close(&ids);
+    test_npy_close(&steps);
+}
+
 /* ---- tokenizing beside generating ---------------------------------------------------------- */
 
 struct mixed {
@@ -190,6 +241,60 @@ static void cancel_from_another_thread(void **state)
     phlox_model_close(&model);
 }
 
+struct repeated {
+    phlox_session *sessions[2];
+    atomic_int calls;
+    atomic_bool stop;
+    phlox_status last;
+    bool wrong;
+};
+
+/* Appends to both and cuts them back until a call is cancelled. */
+static void *run_repeated(void *argument)
+{
+    struct repeated *const r = argument;
+    static const int32_t prompt[] = {1, 3, 5, 7, 9, 11, 13, 15};
+    const int32_t *const ids[2] = {prompt, prompt + 2};
+    static const size_t counts[2] = {8, 6};
+    do {
+        r->last = phlox_session_append_batch(r->sessions, ids, counts, 2, NULL);
+        for (int i = 0; i < 2; i++) {
+            size_t count;
+            phlox_session_ids(r->sessions[i], &count);
+            r->wrong |= count != (r->last == PHLOX_OK ? counts[i] : 0);
+            r->wrong |= phlox_session_truncate(r->sessions[i], 0, NULL) != PHLOX_OK;
+        }
+        atomic_fetch_add(&r->calls, 1);
+    } while (r->last == PHLOX_OK && !atomic_load(&r->stop));
+    return NULL;
+}
+
+/* A request may come at any moment of a call, or between two: the call is done or cancelled, for both
+ * sessions alike. */
+static void cancel_a_batch(void **state)
+{
+    (void)state;
+    phlox_model *model = open_model(GOLDEN "/family/phi4-mini");
+    for (int round = 0; round < 5; round++) {
+        struct repeated r = {.last = PHLOX_ERROR_INTERNAL};
+        phlox_error error;
+        pthread_t thread;
+        for (int i = 0; i < 2; i++) MUST(phlox_session_create(model, &r.sessions[i], &error));
+        assert_int_equal(pthread_create(&thread, NULL, run_repeated, &r), 0);
+        while (atomic_load(&r.calls) < 3) nanosleep(&(struct timespec){0, 10000}, NULL);
+        for (int i = 0; i < 200; i++) {
+            phlox_session_cancel(r.sessions[round % 2]);
+            nanosleep(&(struct timespec){0, 10000}, NULL);
+        }
+        atomic_store(&r.stop, true);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_true(r.last == PHLOX_OK || r.last == PHLOX_ERROR_CANCELLED);
+        assert_false(r.wrong);
+        for (int i = 0; i < 2; i++) phlox_session_close(&r.sessions[i]);
+    }
+    phlox_model_close(&model);
+}
+
 /* ---- opening ------------------------------------------------------------------------------- */
 
 struct opener {
@@ -248,8 +353,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sessions),
+        cmocka_unit_test(batches),
         cmocka_unit_test(tokens_and_text),
         cmocka_unit_test(cancel_from_another_thread),
+        cmocka_unit_test(cancel_a_batch),
         cmocka_unit_test(opening_at_the_same_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
