@@ -76,6 +76,26 @@ bool px_read_real(const char *text, double *out);
 /* $XDG_CACHE_HOME/phlox or ~/.cache/phlox; free() it. NULL when neither variable is set. */
 char *px_cache_home(void);
 
+/* ---- memory -------------------------------------------------------------------------------- */
+
+/* Memory of this process in bytes. */
+typedef struct px_memory_use {
+    uint64_t peak;                      /* the most that the three were together */
+    uint64_t anonymous, shared, mapped; /* allocated; in shared memory; of mapped files */
+} px_memory_use;
+
+/* False where the system does not tell. */
+bool px_memory_used(px_memory_use *out);
+/* Makes the peak what is in use now; where that cannot be done it stays. */
+void px_memory_reset_peak(void);
+uint64_t px_memory_available(void); /* without swapping; 0: unknown */
+uint64_t px_memory_huge(void);      /* of this process, anonymous and in 2 MB pages; slow */
+
+/* Zeroed pages of the system's own size, or, where it has them, of 2 MB; aligned to 2 MB. NULL when
+ * there is no memory. `bytes` is the same in px_pages_free(). */
+void *px_pages_alloc(size_t bytes, bool huge);
+void px_pages_free(void *memory, size_t bytes);
+
 /* ---- time, cores, threads ------------------------------------------------------------------ */
 
 double px_seconds(void); /* monotonic */

@@ -314,6 +314,82 @@ char *px_cache_home(void)
     return path;
 }
 
+/* ---- memory -------------------------------------------------------------------------------- */
+
+/* The kB behind `key`, such as "VmHWM:", in a file of /proc; false when it is not there. */
+static bool read_kilobytes(const char *path, const char *key, uint64_t *bytes)
+{
+    FILE *const file = fopen(path, "re");
+    if (!file) return false;
+    char line[256];
+    bool found = false;
+    while (!found && fgets(line, sizeof line, file)) {
+        const size_t length = strlen(key);
+        uint64_t kilobytes;
+        found = strncmp(line, key, length) == 0 && sscanf(line + length, "%" SCNu64, &kilobytes) == 1;
+        if (found) *bytes = kilobytes * 1024;
+    }
+    fclose(file);
+    return found;
+}
+
+bool px_memory_used(px_memory_use *out)
+{
+    static const char status[] = "/proc/self/status";
+    px_memory_use use = {0};
+    if (!read_kilobytes(status, "VmHWM:", &use.peak) ||
+        !read_kilobytes(status, "RssAnon:", &use.anonymous) ||
+        !read_kilobytes(status, "RssShmem:", &use.shared) ||
+        !read_kilobytes(status, "RssFile:", &use.mapped))
+        return false;
+    *out = use;
+    return true;
+}
+
+void px_memory_reset_peak(void)
+{
+    const int descriptor = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+    if (descriptor < 0) return;
+    if (write(descriptor, "5", 1) < 0) { /* then the peak stays */
+    }
+    close(descriptor);
+}
+
+uint64_t px_memory_available(void)
+{
+    uint64_t bytes;
+    return read_kilobytes("/proc/meminfo", "MemAvailable:", &bytes) ? bytes : 0;
+}
+
+uint64_t px_memory_huge(void)
+{
+    uint64_t bytes;
+    return read_kilobytes("/proc/self/smaps_rollup", "AnonHugePages:", &bytes) ? bytes : 0;
+}
+
+static const size_t huge_page = (size_t)2 << 20;
+
+/* What is in front of the first whole 2 MB is given back, so that the rest is a map of its own. */
+void *px_pages_alloc(size_t bytes, bool huge)
+{
+    const size_t size = (bytes + huge_page - 1) & ~(huge_page - 1);
+    if (size < bytes || size + huge_page < size) return NULL;
+    char *const map = mmap(NULL, size + huge_page, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED) return NULL;
+    char *const memory = (char *)(((uintptr_t)map + huge_page - 1) & ~(huge_page - 1));
+    const size_t before = (size_t)(memory - map);
+    if (before) munmap(map, before);
+    munmap(memory + size, huge_page - before);
+    madvise(memory, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE); /* the sizes are only wishes */
+    return memory;
+}
+
+void px_pages_free(void *memory, size_t bytes)
+{
+    if (memory) munmap(memory, (bytes + huge_page - 1) & ~(huge_page - 1));
+}
+
 /* ---- time, cores, threads ------------------------------------------------------------------ */
 
 double px_seconds(void)

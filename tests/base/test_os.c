@@ -271,6 +271,46 @@ static void cache_home(void **state)
     free(home);
 }
 
+/* ---- memory -------------------------------------------------------------------------------- */
+
+/* Pages count when they are written to, not before, and no longer once they are freed. */
+static void memory_in_use(void **state)
+{
+    (void)state;
+    enum { SIZE = 48 << 20, SLACK = 8 << 20 };
+    px_memory_use before, reserved, used, after;
+    if (!px_memory_used(&before)) skip();
+    assert_true(before.peak >= before.mapped && before.mapped > 0);
+    assert_true(px_memory_available() > 0);
+    for (int huge = 0; huge < 2; huge++) {
+        px_memory_reset_peak();
+        px_memory_used(&before);
+        unsigned char *memory = px_pages_alloc(SIZE - 5, huge == 1);
+        assert_non_null(memory);
+        assert_int_equal((uintptr_t)memory % (2 << 20), 0);
+        px_memory_used(&reserved);
+        assert_true(reserved.anonymous < before.anonymous + SLACK);
+        for (size_t i = 0; i < SIZE - 5; i += 4096) {
+            assert_int_equal(memory[i], 0);
+            memory[i] = 1;
+        }
+        memory[SIZE - 6] = 1;
+        px_memory_used(&used);
+        assert_true(used.anonymous + SLACK > before.anonymous + SIZE);
+        if (!huge) assert_true(px_memory_huge() < SIZE);
+        px_pages_free(memory, SIZE - 5);
+        px_memory_used(&after);
+        assert_true(after.anonymous < before.anonymous + SLACK);
+        assert_true(after.peak + SLACK >= used.anonymous);
+    }
+    const uint64_t peak = after.peak;
+    px_memory_reset_peak();
+    px_memory_used(&after);
+    assert_true(after.peak <= peak);
+    assert_null(px_pages_alloc(SIZE_MAX - 5, false));
+    px_pages_free(NULL, SIZE);
+}
+
 static int setup(void **state)
 {
     char *directory = malloc(TEST_PATH);
@@ -294,7 +334,7 @@ int main(void)
         TEST(maps),        TEST(what_is_no_file),           TEST(unreadable),
         TEST(writes_whole_files_or_none), TEST(no_space),   TEST(cleans_what_the_dead_left),
         TEST(directories), TEST(lists_regular_files),       TEST(cache_home),
-        TEST(touches_only_what_was_mapped), TEST(reads_numbers),
+        TEST(touches_only_what_was_mapped), TEST(reads_numbers), TEST(memory_in_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
