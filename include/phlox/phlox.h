@@ -173,6 +173,8 @@ typedef struct phlox_model_info {
     uint64_t parameters;     /* weights of the network, tied ones counted once */
     uint64_t stored_bytes, weight_bytes; /* in the files; as run */
     uint64_t kv_bytes_per_token;
+    uint64_t step_weight_bytes; /* what a step must read: all weights but the embedding's other rows */
+    int32_t step_tokens;     /* most tokens that share a step */
     int32_t vocab_size, hidden_size, intermediate_size, num_hidden_layers;
     int32_t num_attention_heads, num_key_value_heads, head_dim, rotary_dim;
     int32_t sliding_window;            /* 0: none */

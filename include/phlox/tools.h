@@ -70,6 +70,40 @@ PHLOX_API phlox_status phlox_perplexity(phlox_model *model, phlox_text text,
 /* Memory in bytes that running needs with `context` tokens cached. */
 PHLOX_API uint64_t phlox_memory_needed(const phlox_model *model, int32_t context);
 
+/* ---- the machine --------------------------------------------------------------------------- */
+
+/* The processor's own name, cut to `size` bytes with a NUL; the architecture where it has none. */
+PHLOX_API void phlox_cpu_name(char *name, size_t size);
+
+/* Limits of the machine, best of several runs. A figure that could not be had is 0. */
+typedef struct phlox_machine {
+    int32_t cores, threads;     /* that the process may use; that were used */
+    const char *int8_kernels;   /* instruction set of the peaks: "avx512-vnni"; "" when there are none */
+    const char *f32_kernels;
+    /* Reading memory with all threads, bytes a second, in pages of the system's own size and of 2 MB.
+     * The second is 0 where the system gives no such pages. */
+    double read, read_huge;
+    /* Multiply-adds a second of one thread and of all. */
+    double int8_core, int8, f32_core, f32;
+} phlox_machine;
+
+/* Measures for some seconds, with `threads` threads (0: one for each core) and without the PHLOX_CPU_*
+ * features of cpu_mask. `memory` bytes are read, which must be far more than the caches hold; 0: 1 GB,
+ * or a quarter of what is available. */
+PHLOX_API phlox_status phlox_measure_machine(int32_t threads, uint64_t cpu_mask, uint64_t memory,
+                                             phlox_machine *out, phlox_error *error);
+
+/* Memory of this process in bytes: the peak of the sum, and what is allocated, in shared memory and of
+ * mapped files now. */
+typedef struct phlox_process_memory {
+    uint64_t peak, anonymous, shared, mapped;
+} phlox_process_memory;
+
+/* False where the system does not tell; then *out is untouched. */
+PHLOX_API bool phlox_get_process_memory(phlox_process_memory *out);
+/* The peak counts from here on, where the system can do that. */
+PHLOX_API void phlox_reset_peak_memory(void);
+
 /* ---- cache --------------------------------------------------------------------------------- */
 
 typedef struct phlox_cache_entry {

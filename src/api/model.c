@@ -274,6 +274,8 @@ void phlox_model_get_info(const phlox_model *model, phlox_model_info *info)
         .stored_bytes = checkpoint->stored_bytes,
         .weight_bytes = model->device_info.weight_bytes,
         .kv_bytes_per_token = model->device_info.kv_bytes_per_token,
+        .step_weight_bytes = model->device_info.step_weight_bytes,
+        .step_tokens = (int32_t)model->device_info.most_tokens,
         .vocab_size = desc->vocab_size,
         .hidden_size = desc->hidden_size,
         .intermediate_size = desc->intermediate_size,

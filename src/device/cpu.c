@@ -96,6 +96,7 @@ static void cpu_info(const px_device_model *model, px_device_info *out)
     *out = (px_device_info){
         .kernels = model->kernels.name,
         .weight_bytes = model->weights.bytes,
+        .step_weight_bytes = model->weights.step_bytes,
         .kv_bytes_per_token = px_kv_bytes_per_token(&model->checkpoint->desc, model->cache_type),
         .threads = px_pool_threads(model->pool),
         .from_cache = model->weights.from_cache,
@@ -119,6 +120,7 @@ static phlox_status cpu_estimate(const px_checkpoint *checkpoint,
     *out = (px_device_info){
         .kernels = kernels.name,
         .weight_bytes = px_plan_bytes(&plan),
+        .step_weight_bytes = px_plan_step_bytes(&plan),
         .kv_bytes_per_token = px_kv_bytes_per_token(&checkpoint->desc, cache_type),
         .threads = choose_threads(options->user),
         .most_tokens = MOST_TOKENS,

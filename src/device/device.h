@@ -22,6 +22,7 @@ typedef struct px_device_info {
     const char *kernels;  /* "avx2"; constant */
     char weights[96];     /* "int4 sym g128, embedding and lm_head int8" */
     uint64_t weight_bytes, kv_bytes_per_token;
+    uint64_t step_weight_bytes; /* of those that every step reads */
     int32_t threads;
     bool from_cache;      /* nothing had to be converted */
     size_t most_tokens;   /* of one forward() call */

@@ -208,12 +208,22 @@ phlox_status px_plan_make(const px_checkpoint *checkpoint, const phlox_model_opt
     return PHLOX_OK;
 }
 
+static uint64_t item_bytes(const px_plan_item *item)
+{
+    return item->data_bytes + item->scale_bytes + item->zero_bytes;
+}
+
 uint64_t px_plan_bytes(const px_plan *plan)
 {
     uint64_t sum = plan->norm_bytes;
-    for (size_t i = 0; i < plan->count; i++)
-        sum += plan->items[i].data_bytes + plan->items[i].scale_bytes + plan->items[i].zero_bytes;
+    for (size_t i = 0; i < plan->count; i++) sum += item_bytes(&plan->items[i]);
     return sum;
+}
+
+uint64_t px_plan_step_bytes(const px_plan *plan)
+{
+    const bool has_head = plan->items[plan->count - 1].tensor->role == PX_LM_HEAD;
+    return px_plan_bytes(plan) - (has_head ? item_bytes(&plan->items[0]) : 0);
 }
 
 void px_plan_free(px_plan *plan)

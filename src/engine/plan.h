@@ -30,6 +30,9 @@ phlox_status px_plan_make(const px_checkpoint *checkpoint, const phlox_model_opt
                           px_pool *pool, px_plan *out, phlox_error *error);
 /* Bytes of all matrices and norms as run. */
 uint64_t px_plan_bytes(const px_plan *plan);
+/* Bytes that every step reads: those without the embedding, of which it needs single rows, unless it is
+ * lm_head as well. */
+uint64_t px_plan_step_bytes(const px_plan *plan);
 void px_plan_free(px_plan *plan);
 
 #endif

@@ -365,6 +365,7 @@ static phlox_status load_planned(const px_checkpoint *checkpoint, const px_plan 
         PX_TRY(px_weights_check(checkpoint, error));
     bind(plan, sink, out);
     out->bytes = px_plan_bytes(plan);
+    out->step_bytes = px_plan_step_bytes(plan);
     if (checkpoint->desc.tied_embeddings) out->lm_head = out->embedding;
     snprintf(out->summary, sizeof out->summary, "%s", plan->summary);
     return PHLOX_OK;

@@ -21,6 +21,7 @@ typedef struct px_weights {
     px_cache_file file;           /* packed weights in the cache, or ... */
     void *memory;                 /* ... in memory; both absent when all are as stored */
     uint64_t bytes;               /* of all matrices and norms */
+    uint64_t step_bytes;          /* of those that every step reads */
     bool from_cache;              /* nothing was converted */
     char summary[96];             /* "int4 sym g128, embedding and lm_head int8" */
 } px_weights;

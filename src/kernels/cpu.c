@@ -4,6 +4,9 @@
 
 #include "base/memory.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #elif defined(__aarch64__) && defined(__linux__)
@@ -11,6 +14,21 @@
 #endif
 
 #if defined(__x86_64__)
+
+/* The brand string: twelve registers of four characters, blanks in front and NULs behind. */
+void phlox_cpu_name(char *name, size_t size)
+{
+    enum { LEAVES = 3, WORDS = 4 };
+    static const unsigned first_leaf = 0x80000002;
+    char text[LEAVES * WORDS * 4 + 1] = "";
+    for (unsigned leaf = 0; leaf < LEAVES; leaf++) {
+        uint32_t words[WORDS];
+        if (!__get_cpuid(first_leaf + leaf, &words[0], &words[1], &words[2], &words[3])) break;
+        memcpy(text + leaf * sizeof words, words, sizeof words);
+    }
+    const char *const begin = text + strspn(text, " ");
+    snprintf(name, size, "%s", *begin ? begin : "x86-64");
+}
 
 /* Register states that the operating system saves (XCR0). */
 enum { STATE_YMM = 0x06, STATE_ZMM = 0xe6 };
@@ -59,11 +77,21 @@ uint64_t px_cpu_features(void)
     return features;
 }
 
+void phlox_cpu_name(char *name, size_t size)
+{
+    snprintf(name, size, "Arm (aarch64)");
+}
+
 #else
 
 uint64_t px_cpu_features(void)
 {
     return 0;
+}
+
+void phlox_cpu_name(char *name, size_t size)
+{
+    snprintf(name, size, "unknown");
 }
 
 #endif

@@ -52,6 +52,8 @@ static void information(void **state)
     assert_int_equal(i.parameters, 203 * 96 + 2 * layer + 96);
     assert_int_equal(i.stored_bytes, 2 * i.parameters);
     assert_int_equal(i.kv_bytes_per_token, 2 * 2 * 32 * 4);
+    assert_int_equal(i.step_weight_bytes, i.weight_bytes); /* the embedding is lm_head */
+    assert_true(i.step_tokens >= 8);
     assert_true(i.load_seconds >= 0);
     assert_int_equal(phlox_memory_needed(model, 10), i.weight_bytes + 10 * i.kv_bytes_per_token);
     assert_int_equal(phlox_memory_needed(model, -1), i.weight_bytes);
@@ -59,6 +61,24 @@ static void information(void **state)
     assert_null(model);
     phlox_model_close(&model);
     phlox_model_close(NULL);
+}
+
+/* All but the embedding, of which a token needs one row. */
+static void what_a_step_reads(void **state)
+{
+    (void)state;
+    static const phlox_weight_format formats[] = {PHLOX_WEIGHTS_F32, PHLOX_WEIGHTS_F16};
+    for (size_t f = 0; f < PX_COUNT(formats); f++) {
+        phlox_model_options options = plain();
+        options.weight_format = formats[f];
+        phlox_model *model = open_model(GOLDEN "/family/phi3-mini-4k", &options);
+        phlox_model_info i;
+        phlox_model_get_info(model, &i);
+        assert_false(i.tied_embeddings);
+        const uint64_t embedding = (uint64_t)i.vocab_size * (uint64_t)i.hidden_size * (f ? 2 : 4);
+        assert_int_equal(i.step_weight_bytes, i.weight_bytes - embedding);
+        phlox_model_close(&model);
+    }
 }
 
 static void describing_loads_nothing(void **state)
@@ -376,7 +396,8 @@ static void perplexity(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(information),         cmocka_unit_test(describing_loads_nothing),
+        cmocka_unit_test(information),         cmocka_unit_test(what_a_step_reads),
+        cmocka_unit_test(describing_loads_nothing),
         cmocka_unit_test(options_out_of_range), cmocka_unit_test(sizes),
         cmocka_unit_test(control_tokens),      cmocka_unit_test(without_a_tokenizer),
         cmocka_unit_test(chat_formats),        cmocka_unit_test(the_packed_tokenizer),

@@ -125,6 +125,7 @@ static void test_estimate(void **state)
     const px_device_options options = {&user, NULL};
     assert_int_equal(px_device_cpu.estimate(o.checkpoint, &options, &estimate, NULL), PHLOX_OK);
     assert_int_equal(estimate.weight_bytes, o.info.weight_bytes);
+    assert_int_equal(estimate.step_weight_bytes, o.info.step_weight_bytes);
     assert_int_equal(estimate.kv_bytes_per_token, o.info.kv_bytes_per_token);
     assert_string_equal(estimate.weights, o.info.weights);
     assert_string_equal(estimate.kernels, o.info.kernels);
