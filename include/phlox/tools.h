@@ -104,6 +104,17 @@ PHLOX_API bool phlox_get_process_memory(phlox_process_memory *out);
 /* The peak counts from here on, where the system can do that. */
 PHLOX_API void phlox_reset_peak_memory(void);
 
+typedef struct phlox_energy_meter phlox_energy_meter;
+
+/* Counts the energy of the processor packages and their memory, of everything that runs on them.
+ * `directory` NULL: /sys/class/powercap. PHLOX_ERROR_NOT_FOUND where the machine has no counters. */
+PHLOX_API phlox_status phlox_energy_meter_open(const char *directory, phlox_energy_meter **out,
+                                               phlox_error *error);
+/* Joules since the meter was opened. To be read once a minute or more often: counters begin again. */
+PHLOX_API phlox_status phlox_energy_meter_read(phlox_energy_meter *meter, double *joules,
+                                               phlox_error *error);
+PHLOX_API void phlox_energy_meter_close(phlox_energy_meter **meter);
+
 /* ---- cache --------------------------------------------------------------------------------- */
 
 typedef struct phlox_cache_entry {

@@ -1,8 +1,11 @@
-/* What surrounds a benchmark: the machine's limits, the memory of the process. */
+/* What surrounds a benchmark: the machine's limits, the memory of the process, energy. */
 #include "base/os.h"
 #include "base/threads.h"
+#include "device/meter/rapl.h"
 #include "kernels/kernels.h"
 #include "kernels/probe.h"
+
+#include <stdlib.h>
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
@@ -137,7 +140,7 @@ phlox_status phlox_measure_machine(int32_t threads, uint64_t cpu_mask, uint64_t 
     return status;
 }
 
-/* ---- memory -------------------------------------------------------------------------------- */
+/* ---- memory and energy --------------------------------------------------------------------- */
 
 bool phlox_get_process_memory(phlox_process_memory *out)
 {
@@ -150,4 +153,36 @@ bool phlox_get_process_memory(phlox_process_memory *out)
 void phlox_reset_peak_memory(void)
 {
     px_memory_reset_peak();
+}
+
+struct phlox_energy_meter {
+    px_rapl *rapl;
+};
+
+phlox_status phlox_energy_meter_open(const char *directory, phlox_energy_meter **out,
+                                     phlox_error *error)
+{
+    phlox_energy_meter *const meter = px_calloc(1, sizeof *meter);
+    if (!meter) return px_fail_memory(error, sizeof *meter);
+    const phlox_status status =
+        px_rapl_open(directory ? directory : "/sys/class/powercap", &meter->rapl, error);
+    if (status != PHLOX_OK) {
+        free(meter);
+        return status;
+    }
+    *out = meter;
+    return PHLOX_OK;
+}
+
+phlox_status phlox_energy_meter_read(phlox_energy_meter *meter, double *joules, phlox_error *error)
+{
+    return px_rapl_read(meter->rapl, joules, error);
+}
+
+void phlox_energy_meter_close(phlox_energy_meter **meter)
+{
+    if (!meter || !*meter) return;
+    px_rapl_close((*meter)->rapl);
+    free(*meter);
+    *meter = NULL;
 }

@@ -47,12 +47,38 @@ static void process_memory(void **state)
     assert_true(phlox_get_process_memory(&memory) && memory.peak > 0);
 }
 
+static void energy(void **state)
+{
+    (void)state;
+    char root[TEST_PATH], path[TEST_PATH];
+    phlox_energy_meter *meter = NULL;
+    phlox_error error;
+    double joules = -1;
+    test_directory(root);
+    MUST_FAIL(phlox_energy_meter_open(root, &meter, &error), PHLOX_ERROR_NOT_FOUND, root);
+    assert_null(meter);
+    mkdir(test_path(path, "%s/intel-rapl:0", root), 0777);
+    test_write_text(path, "name", "package-0\n");
+    test_write_text(path, "energy_uj", "1000000\n");
+    test_write_text(path, "max_energy_range_uj", "262143328850\n");
+    MUST(phlox_energy_meter_open(root, &meter, &error));
+    test_write_text(path, "energy_uj", "3500000\n");
+    MUST(phlox_energy_meter_read(meter, &joules, &error));
+    assert_true(joules == 2.5);
+    phlox_energy_meter_close(&meter);
+    assert_null(meter);
+    phlox_energy_meter_close(&meter);
+    phlox_energy_meter_close(NULL);
+    test_remove(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(machine),
         cmocka_unit_test(cpu_name),
         cmocka_unit_test(process_memory),
+        cmocka_unit_test(energy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
