@@ -2,7 +2,7 @@
 
 _phlox()
 {
-    local commands='run info tokenize detokenize logits perplexity cache version help'
+    local commands='run info tokenize detokenize logits perplexity compare cache version help'
     local model='--weight-format --group-size --sym --asym --ratio --backup-precision
         --all-layers --group-size-fallback --exact --kv-cache --threads --cpu-mask --context-size
         --chat-format --no-cache --cache-dir --cache-limit'
@@ -38,6 +38,7 @@ _phlox()
         detokenize) words="$model --raw --help" ;;
         logits) words="$model --ids --prefill --all --output --help" ;;
         perplexity) words="$model --help" ;;
+        compare) words="$model --with --file --raw --ids --random --seed --json --help" ;;
         cache) words='--cache-dir --all --help' ;;
         esac
     elif [[ -z $words ]]; then

@@ -67,6 +67,23 @@ PHLOX_API phlox_status phlox_perplexity(phlox_model *model, phlox_text text,
                                         phlox_progress_fn *progress, void *progress_user,
                                         phlox_perplexity_result *out, phlox_error *error);
 
+typedef struct phlox_compare_result {
+    size_t positions; /* next-token distributions compared: one behind every token */
+    /* Kullback-Leibler divergence of the candidate from the reference, sum of p log(p / q), in nats;
+     * the 99th percentile is interpolated between its neighbours in order. */
+    double kl_mean, kl_median, kl_p99, kl_max;
+    double top1_agreement; /* share of the positions at which both put the same token first */
+    phlox_perplexity_result reference, candidate;
+} phlox_compare_result;
+
+/* Compares what two models expect behind every one of `ids` (at least 2), in windows as
+ * phlox_perplexity() has them, of the smaller context. Models whose vocabularies differ in size are
+ * PHLOX_ERROR_ARGUMENT; whether the ids mean the same to both is for the caller to know. */
+PHLOX_API phlox_status phlox_compare(phlox_model *reference, phlox_model *candidate,
+                                     const int32_t *ids, size_t count, phlox_progress_fn *progress,
+                                     void *progress_user, phlox_compare_result *out,
+                                     phlox_error *error);
+
 /* Memory in bytes that running needs with `context` tokens cached. */
 PHLOX_API uint64_t phlox_memory_needed(const phlox_model *model, int32_t context);
 

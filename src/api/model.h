@@ -24,6 +24,10 @@ struct phlox_model {
     double load_seconds;
 };
 
+/* Measures go through a text in windows of at most so many tokens, each from an empty cache, and hold
+ * the logits of so many at once. */
+enum { PX_MEASURE_WINDOW = 2048, PX_MEASURE_PIECE = 128 };
+
 /* The directory given, or the default one; free() it. NULL when there is none. */
 char *px_cache_directory(const char *given);
 

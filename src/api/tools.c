@@ -25,12 +25,10 @@ uint64_t phlox_memory_needed(const phlox_model *model, int32_t context)
 
 /* ---- perplexity ---------------------------------------------------------------------------- */
 
-enum { MOST_WINDOW = 2048, LOGITS_PIECE = 128 /* tokens whose logits are held at once */ };
-
 struct measure {
     phlox_model *model;
     phlox_session *session;
-    float *logits; /* [LOGITS_PIECE, vocab] */
+    float *logits; /* [PX_MEASURE_PIECE, vocab] */
     phlox_progress_fn *progress;
     void *user;
     phlox_progress done;
@@ -44,8 +42,8 @@ static phlox_status measure_window(struct measure *m, const int32_t *ids, size_t
 {
     const int32_t vocab = m->model->checkpoint->desc.vocab_size;
     PX_TRY(px_session_truncate(m->session, 0, error));
-    for (size_t begin = 0; begin < count; begin += LOGITS_PIECE) {
-        const size_t size = PX_MIN(count - begin, (size_t)LOGITS_PIECE);
+    for (size_t begin = 0; begin < count; begin += PX_MEASURE_PIECE) {
+        const size_t size = PX_MIN(count - begin, (size_t)PX_MEASURE_PIECE);
         PX_TRY(px_session_append(m->session, ids + begin, size, m->logits, NULL, NULL, error));
         for (size_t i = 0; i < size && begin + i + 1 < count; i++) {
             const float *const logits = m->logits + i * (size_t)vocab;
@@ -61,7 +59,7 @@ static phlox_status measure_window(struct measure *m, const int32_t *ids, size_t
 
 static phlox_status measure_ids(struct measure *m, const px_ids *ids, phlox_error *error)
 {
-    const size_t window = PX_MIN(m->model->runtime.context_size, (size_t)MOST_WINDOW);
+    const size_t window = PX_MIN(m->model->runtime.context_size, (size_t)PX_MEASURE_WINDOW);
     const size_t vocab = (size_t)m->model->checkpoint->desc.vocab_size;
     if (ids->count < 2)
         return px_fail(error, PHLOX_ERROR_ARGUMENT,
@@ -69,8 +67,8 @@ static phlox_status measure_ids(struct measure *m, const px_ids *ids, phlox_erro
     if (window < 2)
         return px_fail(error, PHLOX_ERROR_ARGUMENT,
                        "a context of 1 token predicts nothing; raise --context-size");
-    m->logits = malloc(px_mul(LOGITS_PIECE * sizeof *m->logits, vocab));
-    if (!m->logits) return px_fail_memory(error, LOGITS_PIECE * sizeof *m->logits * vocab);
+    m->logits = malloc(px_mul(PX_MEASURE_PIECE * sizeof *m->logits, vocab));
+    if (!m->logits) return px_fail_memory(error, PX_MEASURE_PIECE * sizeof *m->logits * vocab);
     m->done = (phlox_progress){.what = "measuring perplexity", .total = ids->count};
     for (size_t begin = 0; begin < ids->count; begin += window)
         PX_TRY(measure_window(m, ids->data + begin, PX_MIN(window, ids->count - begin), error));
