@@ -5,12 +5,13 @@ PREFIX = /usr/local
 JOBS = $(shell nproc)
 CMAKE_FLAGS =
 FUZZ_SECONDS = 300
+PEERS =
 PROMPT = <|system|>You are a helpful AI assistant.<|end|><|user|>Can you introduce yourself?<|end|><|assistant|>
 
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
-.PHONY: run test build packages bench install tsan fuzz clean
+.PHONY: run test build packages bench bench-peers install tsan fuzz clean
 
 run: packages build
 	$(BUILD)/phlox run --raw '$(PROMPT)'
@@ -30,6 +31,9 @@ test:
 
 bench: packages build
 	sh bench/run.sh
+
+bench-peers: packages build
+	python3 bench/peers/compare.py --phlox $(BUILD)/phlox $(PEERS)
 
 install: packages
 	cmake -B $(BUILD) -DCMAKE_INSTALL_PREFIX=$(PREFIX) $(CMAKE_FLAGS)
