@@ -165,12 +165,54 @@ static void test_not_finite(void **state)
     free(logits);
 }
 
+/* A window of 11 forgets blocks of the cache; what is computed stays the same, also after a cut that needs
+ * none of them, and a cut that does is refused. */
+static void test_window(void **state)
+{
+    (void)state;
+    enum { TOKENS = 500, CUT = 450 };
+    phlox_model_options user;
+    phlox_model_options_init(&user);
+    for (int kv = PHLOX_KV_F32; kv <= PHLOX_KV_INT4; kv++) {
+        user.kv_cache = (phlox_kv_cache)kv;
+        struct opened o = open_member(MEMBER "phi3-mini-4k", &user);
+        assert_int_equal(o.checkpoint->desc.sliding_window, 11);
+        const size_t vocab = (size_t)o.checkpoint->desc.vocab_size;
+        float *const whole = calloc(vocab, sizeof *whole), *const cut = calloc(vocab, sizeof *cut);
+        int32_t ids[TOKENS];
+        for (int i = 0; i < TOKENS; i++) ids[i] = (i * 37 + i / 7) % (int32_t)vocab;
+        px_sequence *sequence;
+        assert_int_equal(px_device_cpu.sequence_create(o.model, &sequence, NULL), PHLOX_OK);
+        px_batch_item item = {sequence, ids, TOKENS, false, whole, false};
+        assert_int_equal(px_device_cpu.forward(o.model, &item, 1, NULL), PHLOX_OK);
+        const uint64_t bytes = px_device_cpu.sequence_bytes(sequence);
+        assert_true(bytes < TOKENS / 2 * o.info.kv_bytes_per_token);
+
+        assert_int_equal(px_device_cpu.truncate(sequence, CUT), CUT);
+        for (int i = CUT; i < TOKENS; i++) {
+            const px_batch_item one = {sequence, ids + i, 1, false, cut, false};
+            assert_int_equal(px_device_cpu.forward(o.model, &one, 1, NULL), PHLOX_OK);
+        }
+        assert_memory_equal(whole, cut, vocab * sizeof *whole);
+
+        assert_int_equal(px_device_cpu.truncate(sequence, 100), 0);
+        assert_int_equal(px_device_cpu.sequence_bytes(sequence), 0);
+        assert_int_equal(px_device_cpu.forward(o.model, &item, 1, NULL), PHLOX_OK);
+        assert_memory_equal(whole, cut, vocab * sizeof *whole);
+        px_device_cpu.sequence_free(sequence);
+        free(whole);
+        free(cut);
+        close_member(&o);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_batches),
         cmocka_unit_test(test_estimate),
         cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_window),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
