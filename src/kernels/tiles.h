@@ -9,8 +9,7 @@
     static void type##_##T(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x, \
                            float *out, int64_t out_stride)                                         \
     {                                                                                             \
-        for (; begin < end; begin++, out += PX_ROW_TILE)                                          \
-            tile(PX_WEIGHT_##type, T, w, begin, x, out, out_stride);                              \
+        run_tiles(PX_WEIGHT_##type, T, w, begin, end, x, out, out_stride);                        \
     }
 PX_EACH_TILE(TILE, I8)
 PX_EACH_TILE(TILE, I4)

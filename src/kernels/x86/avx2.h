@@ -19,7 +19,7 @@ void px_avx2_attention(px_kernels *kernels);
 
 /* Makes the compiler have this sum now. Left alone it computes the products of a whole tile first, which
  * do not fit the registers, and adds them up from memory. */
-#define PX_SUM_NOW(vector) __asm__("" : "+x"(vector))
+#define PX_SUM_NOW(vector) __asm__("" : "+v"(vector))
 
 PX_INLINE float px_avx2_sum(__m256 v)
 {

@@ -108,6 +108,94 @@ PX_INLINE void tile(const int type, const int T, const px_weight *w, int64_t row
     PX_UNROLL for (int t = 0; t < T; t++) _mm512_storeu_ps(out + t * out_stride, total[t]);
 }
 
+/* Two tiles of rows with many tokens: the activations are loaded once for both, and 16 sums hide the
+ * latency of the products. */
+PX_INLINE void two_tiles(const int type, const int T, const px_weight *w, int64_t row_tile,
+                         const px_token_tile *x, float *out, int64_t out_stride)
+{
+    const int lines = type == PX_WEIGHT_I4 ? 4 : 8;
+    const __m512i nibble = _mm512_set1_epi8(15);
+    const int64_t blocks = px_column_blocks(w->columns), groups = px_weight_groups(w);
+    const int64_t group_blocks = groups == 1 ? blocks : w->group_size / PX_COLUMN_BLOCK;
+    const unsigned char *p[2] = {px_weight_tile(w, row_tile), px_weight_tile(w, row_tile + 1)};
+    const int8_t *q = x->q8;
+    const float *x_scale = x->scale;
+    const int32_t *x_sum = x->sum;
+    __m512 total[2][PX_TOKEN_TILE];
+    PX_UNROLL for (int i = 0; i < 2; i++)
+        PX_UNROLL for (int t = 0; t < T; t++) total[i][t] = _mm512_setzero_ps();
+
+    int64_t left = blocks;
+    for (int64_t group = 0; group < groups; group++) {
+        __m512i zero[2];
+        __m512 part[2][PX_TOKEN_TILE];
+        PX_UNROLL for (int i = 0; i < 2; i++) {
+            zero[i] = group_zero(type, w, ((row_tile + i) * groups + group) * PX_ROW_TILE);
+            PX_UNROLL for (int t = 0; t < T; t++) part[i][t] = _mm512_setzero_ps();
+        }
+        const int64_t count = left < group_blocks ? left : group_blocks;
+        left -= count;
+        for (int64_t b = 0; b < count; b++) {
+            __m512i dot[2][PX_TOKEN_TILE];
+            PX_UNROLL for (int t = 0; t < T; t++) {
+                const __m512i sum = broadcast(x_sum + t);
+                PX_UNROLL for (int i = 0; i < 2; i++)
+                    dot[i][t] = _mm512_dpwssd_epi32(_mm512_setzero_si512(), zero[i], sum);
+            }
+            PX_UNROLL for (int line = 0; line < lines; line++) {
+                __m512i low[2], high[2];
+                PX_UNROLL for (int i = 0; i < 2; i++) {
+                    low[i] = load512(p[i] + 64 * line);
+                    if (type != PX_WEIGHT_I4) continue;
+                    high[i] = _mm512_and_si512(_mm512_srli_epi16(low[i], 4), nibble);
+                    low[i] = _mm512_and_si512(low[i], nibble);
+                }
+                const int8_t *const x_low = q + 4 * T * line;
+                PX_UNROLL for (int t = 0; t < T; t++) {
+                    const __m512i four = broadcast(x_low + 4 * t);
+                    PX_UNROLL for (int i = 0; i < 2; i++) {
+                        dot[i][t] = _mm512_dpbusd_epi32(dot[i][t], low[i], four);
+                        PX_SUM_NOW(dot[i][t]);
+                    }
+                }
+                if (type != PX_WEIGHT_I4) continue;
+                PX_UNROLL for (int t = 0; t < T; t++) {
+                    const __m512i four = broadcast(x_low + 16 * T + 4 * t);
+                    PX_UNROLL for (int i = 0; i < 2; i++) {
+                        dot[i][t] = _mm512_dpbusd_epi32(dot[i][t], high[i], four);
+                        PX_SUM_NOW(dot[i][t]);
+                    }
+                }
+            }
+            PX_UNROLL for (int t = 0; t < T; t++) {
+                const __m512 scale = _mm512_set1_ps(x_scale[t]);
+                PX_UNROLL for (int i = 0; i < 2; i++)
+                    part[i][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][t]), scale, part[i][t]);
+            }
+            PX_UNROLL for (int i = 0; i < 2; i++) p[i] += 64 * lines;
+            q += PX_COLUMN_BLOCK * T;
+            x_scale += T;
+            x_sum += T;
+        }
+        PX_UNROLL for (int i = 0; i < 2; i++) {
+            const __m512 scale = group_scale(w, ((row_tile + i) * groups + group) * PX_ROW_TILE);
+            PX_UNROLL for (int t = 0; t < T; t++)
+                total[i][t] = _mm512_fmadd_ps(part[i][t], scale, total[i][t]);
+        }
+    }
+    PX_UNROLL for (int i = 0; i < 2; i++)
+        PX_UNROLL for (int t = 0; t < T; t++)
+            _mm512_storeu_ps(out + t * out_stride + PX_ROW_TILE * i, total[i][t]);
+}
+
+PX_INLINE void run_tiles(const int type, const int T, const px_weight *w, int64_t begin, int64_t end,
+                         const px_token_tile *x, float *out, int64_t out_stride)
+{
+    for (; T > PREFETCH_TOKENS && begin + 2 <= end; begin += 2, out += 2 * PX_ROW_TILE)
+        two_tiles(type, T, w, begin, x, out, out_stride);
+    for (; begin < end; begin++, out += PX_ROW_TILE) tile(type, T, w, begin, x, out, out_stride);
+}
+
 #include "kernels/tiles.h"
 
 void px_kernels_avx512vnni(px_kernels *kernels)
