@@ -6,6 +6,7 @@ JOBS = $(shell nproc)
 CMAKE_FLAGS =
 FUZZ_SECONDS = 300
 PEERS =
+MODEL = built-in
 PROMPT = <|system|>You are a helpful AI assistant.<|end|><|user|>Can you introduce yourself?<|end|><|assistant|>
 
 MAKEFLAGS += --no-print-directory
@@ -30,7 +31,7 @@ test:
 	ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --parallel $(JOBS)
 
 bench: packages build
-	sh bench/run.sh
+	$(BUILD)/phlox bench $(MODEL)
 
 bench-peers: packages build
 	python3 bench/peers/compare.py --phlox $(BUILD)/phlox $(PEERS)

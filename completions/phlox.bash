@@ -2,7 +2,7 @@
 
 _phlox()
 {
-    local commands='run info tokenize detokenize logits perplexity compare cache version help'
+    local commands='run info tokenize detokenize logits perplexity compare bench cache version help'
     local model='--weight-format --group-size --sym --asym --ratio --backup-precision
         --all-layers --group-size-fallback --exact --kv-cache --threads --cpu-mask --context-size
         --chat-format --no-cache --cache-dir --cache-limit'
@@ -24,7 +24,7 @@ _phlox()
     --group-size-fallback) words='error ignore adjust' ;;
     --kv-cache) words='f32 f16 int8 int4' ;;
     --speculate) words='auto off' ;;
-    --cache-dir)
+    --cache-dir | --powercap)
         COMPREPLY=($(compgen -d -- "$word"))
         return
         ;;
@@ -39,6 +39,8 @@ _phlox()
         logits) words="$model --ids --prefill --all --output --help" ;;
         perplexity) words="$model --help" ;;
         compare) words="$model --with --file --raw --ids --random --seed --json --help" ;;
+        bench) words="$model --prompt --decode --depth --batch --repeats --csv --markdown --json
+            --compare --chart --machine --no-machine --powercap --help" ;;
         cache) words='--cache-dir --all --help' ;;
         esac
     elif [[ -z $words ]]; then

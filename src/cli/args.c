@@ -74,10 +74,26 @@ static void print_option(const phlox_option *option, char letter, FILE *out)
             option->help);
 }
 
-static void print_table(const char *title, const phlox_option *table, size_t count, FILE *out)
+static const cli_flag *find_flag(const cli_flag *flags, const char *name, size_t length,
+                                 char letter)
+{
+    for (; flags->option.name; flags++) {
+        if (letter ? flags->letter == letter
+                   : strlen(flags->option.name) == length &&
+                         memcmp(flags->option.name, name, length) == 0)
+            return flags;
+    }
+    return NULL;
+}
+
+/* A flag of the command takes the place of an option of that name. */
+static void print_table(const char *title, const phlox_option *table, size_t count,
+                        const cli_flag *flags, FILE *out)
 {
     fprintf(out, "\n%s\n", title);
-    for (size_t i = 0; i < count; i++) print_option(&table[i], 0, out);
+    for (size_t i = 0; i < count; i++)
+        if (!find_flag(flags, table[i].name, strlen(table[i].name), 0))
+            print_option(&table[i], 0, out);
 }
 
 void cli_print_help(const cli_command *command, const cli_flag *flags, FILE *out)
@@ -86,17 +102,18 @@ void cli_print_help(const cli_command *command, const cli_flag *flags, FILE *out
             command->positionals, command->summary);
     if (command->text) fprintf(out, "%s\n", command->text);
     fputs("\nOptions\n", out);
-    for (; flags->option.name; flags++) print_option(&flags->option, flags->letter, out);
+    for (const cli_flag *flag = flags; flag->option.name; flag++)
+        print_option(&flag->option, flag->letter, out);
     static const phlox_option help = {"help", NULL, "this text"};
     print_option(&help, 'h', out);
     size_t count;
     if (command->takes_generate) {
         const phlox_option *const table = phlox_generate_option_table(&count);
-        print_table("Generation (defaults: the model's generation_config)", table, count, out);
+        print_table("Generation (defaults: the model's generation_config)", table, count, flags, out);
     }
     if (command->takes_model) {
         const phlox_option *const table = phlox_model_option_table(&count);
-        print_table("Model", table, count, out);
+        print_table("Model", table, count, flags, out);
         fputs("\nChat formats:", out);
         for (const char *const *name = phlox_chat_formats(); *name; name++)
             fprintf(out, " %s", *name);
@@ -112,18 +129,6 @@ static const phlox_option *find_option(const phlox_option *table, size_t count, 
     for (size_t i = 0; i < count; i++)
         if (strlen(table[i].name) == length && memcmp(table[i].name, name, length) == 0)
             return &table[i];
-    return NULL;
-}
-
-static const cli_flag *find_flag(const cli_flag *flags, const char *name, size_t length,
-                                 char letter)
-{
-    for (; flags->option.name; flags++) {
-        if (letter ? flags->letter == letter
-                   : strlen(flags->option.name) == length &&
-                         memcmp(flags->option.name, name, length) == 0)
-            return flags;
-    }
     return NULL;
 }
 

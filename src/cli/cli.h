@@ -45,7 +45,7 @@ typedef struct cli_command {
 } cli_command;
 
 extern const cli_command cli_run, cli_info, cli_tokenize, cli_detokenize, cli_logits,
-    cli_perplexity, cli_compare, cli_cache, cli_version, cli_help;
+    cli_perplexity, cli_compare, cli_bench, cli_cache, cli_version, cli_help;
 
 /* All commands, ending with NULL. */
 extern const cli_command *const cli_commands[];
@@ -88,6 +88,15 @@ phlox_status cli_read_ids(const char *text, int32_t **ids, size_t *count, phlox_
 /* Ids of a text, in memory that the caller frees. */
 phlox_status cli_tokenize_text(const phlox_model *model, phlox_text text, unsigned flags,
                                int32_t **ids, size_t *count, phlox_error *error);
+
+/* ---- output -------------------------------------------------------------------------------- */
+
+/* Writes the content of a file; false on failure, with errno set. */
+typedef bool cli_write_fn(FILE *file, const void *user);
+
+/* Writes a file under a temporary name first, so that it is whole or not there; "-" is standard
+ * output. Prints why it failed; returns the exit code. */
+int cli_write_file(const char *path, cli_write_fn *write, const void *user);
 
 /* ---- terminal and interruption ------------------------------------------------------------- */
 

@@ -1,6 +1,5 @@
 #include "cli.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,52 +23,19 @@ static size_t npy_header(size_t rows, size_t columns, char *out, size_t size)
     return end;
 }
 
-static bool write_to(FILE *file, const float *data, size_t rows, size_t columns)
+struct array {
+    const float *data;
+    size_t rows, columns;
+};
+
+static bool write_npy(FILE *file, const void *user)
 {
+    const struct array *const a = user;
     char header[192];
-    const size_t header_size = npy_header(rows, columns, header, sizeof header);
-    const size_t count = (rows ? rows : 1) * columns;
+    const size_t header_size = npy_header(a->rows, a->columns, header, sizeof header);
+    const size_t count = (a->rows ? a->rows : 1) * a->columns;
     return fwrite(header, 1, header_size, file) == header_size &&
-           fwrite(data, sizeof *data, count, file) == count && fflush(file) == 0;
-}
-
-static bool write_file(const char *path, const char *mode, const float *data, size_t rows, size_t columns)
-{
-    FILE *const file = fopen(path, mode);
-    if (!file) return false;
-    const bool good = write_to(file, data, rows, columns);
-    const int code = errno;
-    if (fclose(file) != 0) return false;
-    errno = code;
-    return good;
-}
-
-/* "-" is standard output. A file is written under a temporary name first, so that it is whole or
- * not there. */
-static int write_npy(const char *path, const float *data, size_t rows, size_t columns)
-{
-    const bool is_stdout = strcmp(path, "-") == 0;
-    const size_t length = strlen(path) + 16;
-    char *const temporary = malloc(length);
-    bool good = temporary != NULL;
-    if (good && is_stdout) {
-        good = write_to(stdout, data, rows, columns);
-    } else if (good && cli_is_special(path)) {
-        good = write_file(path, "wb", data, rows, columns);
-    } else if (good) {
-        snprintf(temporary, length, "%s.partial", path);
-        good = write_file(temporary, "wbx", data, rows, columns) && rename(temporary, path) == 0;
-        if (!good && errno != EEXIST) { /* somebody else's file of that name stays */
-            const int code = errno;
-            remove(temporary);
-            errno = code;
-        }
-    }
-    if (!good && !is_stdout) /* cli_finish() tells of standard output */
-        fprintf(stderr, "phlox: %s%s: cannot write: %s\n", path,
-                errno == EEXIST ? ".partial" : "", strerror(errno));
-    free(temporary);
-    return good ? EXIT_OK : EXIT_FAILED;
+           fwrite(a->data, sizeof *a->data, count, file) == count;
 }
 
 /* ---- the command --------------------------------------------------------------------------- */
@@ -141,8 +107,10 @@ static int run(int argc, char **argv)
     } else {
         code = cli_fail(&error);
     }
-    if (status == PHLOX_OK)
-        code = write_npy(output, all ? all : phlox_session_logits(session), all ? count : 0, vocab);
+    if (status == PHLOX_OK) {
+        const struct array array = {all ? all : phlox_session_logits(session), all ? count : 0, vocab};
+        code = cli_write_file(output, write_npy, &array);
+    }
     free(all);
     free(ids);
     phlox_session_close(&session);

@@ -5,17 +5,17 @@
 # ---- help -------------------------------------------------------------------------------------------
 
 expect 0 help; cp "$out" overview; is_quiet
-prints run info tokenize detokenize logits perplexity compare cache version
+prints run info tokenize detokenize logits perplexity compare bench cache version
 expect 0; same overview "$out"
 expect 0 --help; same overview "$out"
 expect 0 -h; same overview "$out"
-for command in run info tokenize detokenize logits perplexity compare cache version; do
+for command in run info tokenize detokenize logits perplexity compare bench cache version; do
     expect 0 help $command; prints "phlox $command" --help; is_quiet; cp "$out" own
     [ "$(wc -l <own)" -ge 5 ] || fail "the help of $command is short"
     expect 0 $command --help; same own "$out"
     expect 0 $command -h; same own "$out"
 done
-for command in run info logits perplexity compare; do
+for command in run info logits perplexity compare bench; do
     expect 0 help $command
     prints --weight-format --group-size --sym --asym --ratio --backup-precision --all-layers \
         --group-size-fallback --threads --cpu-mask --context-size --no-cache --cache-dir --cache-limit
@@ -27,7 +27,7 @@ expect 0 --version; same version "$out"
 # Every option of the help is in the manual, and every command.
 manual=$source_dir/docs/phlox.1
 sed 's/\\-/-/g; s/\\f.//g' "$manual" >manual
-for command in run info tokenize detokenize logits perplexity compare cache; do
+for command in run info tokenize detokenize logits perplexity compare bench cache; do
     expect 0 help $command
     for option in $(grep -oE -e '--[a-z][a-z-]*' "$out" | sort -u); do
         grep -qF -e "$option" manual || fail "the manual lacks $option"
@@ -70,7 +70,7 @@ wrong 'model -m' run phi3/no-such-model
 wrong --seed run --seed 0x10 x
 wrong --temperature run --temperature 0,7 x
 wrong --temperature run --temperature
-for command in info tokenize detokenize logits perplexity compare cache; do
+for command in info tokenize detokenize logits perplexity compare bench cache; do
     wrong $command $command
     wrong --bogus $command --bogus built-in
 done
