@@ -104,18 +104,19 @@ class Runner:
         if not kept.exists():
             say(f"{contestant.name}: making {weights.name}")
             weights.mkdir(exist_ok=True)
-            report = self.run(contestant, "convert")
+            with common.alone(self.args.lock):
+                report = self.run(contestant, "convert")
             size = sum(path.stat().st_size for path in weights.rglob("*") if path.is_file())
             kept.write_text(json.dumps(report | {"bytes": size}))
         return json.loads(kept.read_text())
 
-    def round(self, contestant):
-        """One start and one measurement. A start is short and not locked by the script itself, so that
+    def round(self, contestant, shallow):
+        """One start and one measurement, shallow without the deep test. A start is short and not locked by the script itself, so that
         waiting for the locks is not counted."""
         with common.alone(self.args.lock):
             start = self.run(contestant, "start", "--spawned-at", str(time.time()))
         locks = [word for lock in self.args.lock for word in ("--lock", lock)]
-        measured = self.run(contestant, "measure", *locks)
+        measured = self.run(contestant, "measure", *locks, *(["--shallow"] if shallow else []))
         return {
             "start_seconds": start["start_seconds"],
             "peak_rss_bytes": measured["peak_rss_bytes"],
@@ -140,7 +141,7 @@ def chosen(args, has_window):
     for contestant in CONTESTANTS:
         if contestant.isa not in args.isa.split(",") or (contestant.window and not has_window):
             continue
-        if names is None or contestant.name in names:
+        if names is None or {contestant.name, f"{contestant.name}/{contestant.isa}"} & set(names):
             yield contestant
 
 
@@ -158,8 +159,9 @@ def parse_arguments():
     parser.add_argument("--work", type=Path, help="directory for venvs and weights")
     parser.add_argument("--output", type=Path, help="results without the ending .json or .md")
     parser.add_argument("--isa", default="native,avx2", help="groups to run (default: both)")
-    parser.add_argument("--contestants", help="names, comma separated (default: all)")
+    parser.add_argument("--contestants", help="such as phlox,OpenVINO/avx2 (default: all)")
     parser.add_argument("--repeats", type=int, default=int(os.environ.get("REPEATS", 3)))
+    parser.add_argument("--deep-rounds", type=int, default=1, help="last rounds, with decode at depth (default 1)")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--lock", action="append", default=[], help="file to lock while an engine computes")
     args = parser.parse_args()
@@ -189,8 +191,8 @@ def main():
     for number in range(args.repeats):
         for contestant, entry in running:
             say(f"round {number + 1} of {args.repeats}: {contestant.name}, {contestant.isa}")
-            entry["rounds"].append(runner.round(contestant))
-        save(results, args)
+            entry["rounds"].append(runner.round(contestant, number < args.repeats - args.deep_rounds))
+            save(results, args)
     print(table.markdown(results))
 
 

@@ -44,7 +44,7 @@ OPENVINO = "int4 sym g128, the rest int8; cache as OpenVINO chooses"
 CONTESTANTS = (
     Contestant("phlox", "native", "peer_phlox.py", "phlox", "int4 sym g128, lm_head int8"),
     Contestant(
-        *("phlox, window", "native", "peer_phlox.py", "phlox-window"),
+        *("phlox with window", "native", "peer_phlox.py", "phlox-window"),
         "the same with the checkpoint's sliding window",
         window=True,
     ),

@@ -24,12 +24,14 @@ def run(args, prompt, new):
 
 def measure(args):
     short, _ = run(args, common.PROMPT, common.NEW)
-    deep, _ = run(args, common.DEPTH, common.NEW)
-    return {
+    speed = {
         common.PREFILL_TEST: short["prefill_tokens_per_second"],
         common.DECODE_TEST: short["decode_tokens_per_second"],
-        common.DEEP_TEST: deep["decode_tokens_per_second"],
     }
+    if not args.shallow:
+        deep, _ = run(args, common.DEPTH, common.NEW)
+        speed[common.DEEP_TEST] = deep["decode_tokens_per_second"]
+    return speed
 
 
 def main():

@@ -22,12 +22,16 @@ def header(cells):
 
 def spread(values):
     """The median, and the lowest and highest of several."""
+    values = list(values)
+    if not values:
+        return ""
     text = f"{median(values):.3g}"
     return text if len(values) == 1 else f"{text} ({min(values):.3g} to {max(values):.3g})"
 
 
 def speeds(entry, test):
-    return [turn["tok_per_s"][test] for turn in entry["rounds"]]
+    """One figure a round; the deep test is not in every round."""
+    return [turn["tok_per_s"][test] for turn in entry["rounds"] if test in turn["tok_per_s"]]
 
 
 def speed_table(entries):
@@ -36,7 +40,7 @@ def speed_table(entries):
         rounds = entry["rounds"]
         cells = [spread(speeds(entry, test)) for test in TESTS]
         cells.append(spread([turn["start_seconds"] for turn in rounds]))
-        cells.append(f"{median(turn['peak_rss_bytes'] for turn in rounds) / 1e9:.2f}")
+        cells.append(f"{max(turn['peak_rss_bytes'] for turn in rounds) / 1e9:.2f}")
         text += row([entry["name"], *cells])
     return text
 
@@ -62,7 +66,8 @@ def conversion_table(entries):
         if cost in seen:
             continue
         seen.append(cost)
-        cells = [f"{cost['seconds']:.0f}", f"{cost['processor_seconds']:.0f}"]
+        seconds = cost["seconds"]
+        cells = [f"{seconds:.0f}" if seconds else "", f"{cost['processor_seconds']:.0f}"]
         cells += [f"{cost['process_peak_rss_bytes'] / 1e9:.1f}", f"{cost['bytes'] / 1e9:.2f}"]
         text += row([entry["name"], *cells])
     return text
