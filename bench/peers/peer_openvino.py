@@ -1,5 +1,6 @@
 """OpenVINO on the CPU, stateful IR of optimum-intel: int4 symmetric, groups of 128, the rest int8."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -18,6 +19,9 @@ class Engine:
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
         }
+        if os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2":
+            # The plugin looks at the CPU itself and would ask for int8 activations, which it has with VNNI only.
+            options |= {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0, "INFERENCE_PRECISION_HINT": "f32"}
         model = openvino.Core().compile_model(f"{weights}/openvino_model.xml", "CPU", options)
         self.request = model.create_infer_request()
         self.names = {name for port in model.inputs for name in port.get_names()}
