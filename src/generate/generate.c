@@ -78,26 +78,32 @@ static phlox_status hold_text(struct generation *g, int32_t id, bool is_last, ph
 
 /* ---- speculation --------------------------------------------------------------------------- */
 
+static size_t look_up(phlox_session *session, size_t most, int32_t *draft, size_t *match)
+{
+    const px_ids *const ids = &session->ids;
+    if (px_lookup_extend(&session->lookup, ids->data, ids->count, NULL) != PHLOX_OK) return 0;
+    const px_match found = px_lookup_find(&session->lookup, ids->data);
+    *match = found.length;
+    return px_lookup_draft(&session->lookup, ids->data, found, most, draft);
+}
+
 /* Drafts what may follow the last id. Returns the number of tokens; `match` is the length of the match
  * that they come from. */
 static size_t make_draft(const struct generation *g, int32_t *draft, size_t *match)
 {
     phlox_session *const session = g->session;
     const phlox_generate_options *const o = g->options;
-    const px_ids *const ids = &session->ids;
     size_t most = px_session_most_draft(session);
     if (o->speculate > 0) most = PX_MIN(most, (size_t)o->speculate);
     /* The last token's logits are not wanted. */
     if (o->max_new_tokens >= 0) most = PX_MIN(most, (size_t)o->max_new_tokens - g->tokens - 1);
     *match = 0;
     if (!most) return 0;
-    if (session->draft) return session->draft(session->draft_user, ids->data, ids->count, most, draft);
-    if (px_lookup_extend(&session->lookup, ids->data, ids->count, NULL) != PHLOX_OK) return 0;
-    const px_match found = px_lookup_find(&session->lookup, ids->data);
-    *match = found.length;
-    if (found.length && o->speculate == PHLOX_SPECULATE_AUTO)
-        most = px_speculator_choose(&session->speculator, found.length, most);
-    return px_lookup_draft(&session->lookup, ids->data, found, most, draft);
+    const size_t count =
+        session->draft ? session->draft(session->draft_user, &session->ids, most, draft, match)
+                       : look_up(session, most, draft, match);
+    if (o->speculate > 0) return count;
+    return px_speculator_choose(&session->speculator, *match, count);
 }
 
 /* Makes session->logits those after the last id: from what was computed ahead, or in a step. */

@@ -24,9 +24,10 @@ typedef struct px_runtime {
     px_step_costs *step_costs;
 } px_runtime;
 
-/* Proposes up to `most` ids that may follow; returns their number. */
-typedef size_t px_draft_fn(void *user, const int32_t *ids, size_t count, size_t most,
-                           int32_t *draft);
+/* Proposes up to `most` ids that may follow and says how long the match is that they come from; their
+ * number. */
+typedef size_t px_draft_fn(void *user, const px_ids *ids, size_t most, int32_t *draft,
+                           size_t *match);
 
 /* What was computed ahead of the ids: while used < count the device's cache has the rest of the draft
  * behind the `cached` ids. Lives inside a generation only. */

@@ -76,10 +76,11 @@ typedef struct drafter {
     size_t largest;
 } drafter;
 
-static size_t draft(void *user, const int32_t *ids, size_t count, size_t most, int32_t *out)
+static size_t draft(void *user, const px_ids *ids, size_t most, int32_t *out, size_t *match)
 {
     drafter *const d = user;
-    assert_true(count && ids && most >= 1 && most <= PX_MOST_DRAFT);
+    assert_true(ids->count && most >= 1 && most <= PX_MOST_DRAFT);
+    *match = PX_LEAST_MATCH + test_random(&d->random) % PX_MOST_MATCH;
     const size_t size = d->kind == RIGHT ? most : test_random(&d->random) % (most + 1);
     const size_t right = d->kind == RIGHT    ? size
                          : d->kind == PARTLY ? test_random(&d->random) % (size + 1)

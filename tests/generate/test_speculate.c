@@ -1,6 +1,6 @@
 /* How many tokens to draft, on a clock that the test turns: what is lost where no draft is right stays
  * within the bound, and where drafts are right the choice comes near the best. `--bench MODEL [CPU-MASK
- * [DEPTH]]` times steps of 1 to 8 tokens instead, and generation whose drafts are always right. */
+ * [DEPTH]]` times steps of 1 to 8 tokens instead, and generation whose drafts are always right, or wrong. */
 #include "support.h"
 
 #include "base/os.h"
@@ -192,7 +192,7 @@ static void starts_carefully(void **state)
 
 /* ---- the bench ----------------------------------------------------------------------------- */
 
-enum { ROUNDS = 9, NEW_TOKENS = 48 };
+enum { ROUNDS = 9, NEW_TOKENS = 64 };
 
 static int compare(const void *a, const void *b)
 {
@@ -230,18 +230,22 @@ static void bench_costs(phlox_session *session, size_t vocab)
 struct known {
     const int32_t *ids; /* what follows the prompt of `count` ids */
     size_t count;
+    bool lie;
 };
 
-static size_t draft_known(void *user, const int32_t *ids, size_t count, size_t most, int32_t *draft)
+static size_t draft_known(void *user, const px_ids *ids, size_t most, int32_t *draft, size_t *match)
 {
-    (void)ids;
     const struct known *const known = user;
-    memcpy(draft, known->ids + (count - known->count), most * sizeof *draft);
+    memcpy(draft, known->ids + (ids->count - known->count), most * sizeof *draft);
+    if (known->lie) draft[0] = draft[0] == 5 ? 6 : 5;
+    *match = 10;
     return most;
 }
 
-/* Generation behind what the session has, with drafts of up to `most` right tokens. */
-static void bench_right(phlox_model *model, phlox_session *session, int32_t most, int32_t *made)
+/* Generation behind what the session has, with drafts of up to `most` tokens (-1: as many as pay; 0:
+ * none, to see what the right ones are). They are right, or `lie` at the first. */
+static void bench_drafts(phlox_model *model, phlox_session *session, int32_t most, bool lie,
+                         int32_t *made)
 {
     phlox_generate_options options;
     phlox_generate_options_init(&options, model);
@@ -249,10 +253,11 @@ static void bench_right(phlox_model *model, phlox_session *session, int32_t most
     options.ignore_eos = true;
     options.max_new_tokens = NEW_TOKENS;
     options.speculate = most;
-    struct known known = {.ids = made};
+    struct known known = {.ids = made, .lie = lie};
     phlox_session_ids(session, &known.count);
     session->draft = most ? draft_known : NULL;
     session->draft_user = &known;
+    px_speculator_init(&session->speculator, session->runtime->step_costs);
     phlox_error error;
     phlox_statistics before, after;
     phlox_session_statistics(session, &before);
@@ -262,7 +267,7 @@ static void bench_right(phlox_model *model, phlox_session *session, int32_t most
     phlox_session_statistics(session, &after);
     if (most) assert_memory_equal(session->ids.data + known.count, made, NEW_TOKENS * sizeof *made);
     else memcpy(made, session->ids.data + known.count, NEW_TOKENS * sizeof *made);
-    printf("drafts of %d right tokens: %6.1f tok/s, %llu of %llu accepted\n", most,
+    printf("%2d drafted, %s: %6.2f tok/s, %llu of %llu accepted\n", most, lie ? "wrong" : "right",
            NEW_TOKENS / seconds,
            (unsigned long long)(after.accepted_tokens - before.accepted_tokens),
            (unsigned long long)(after.drafted_tokens - before.drafted_tokens));
@@ -288,8 +293,13 @@ static int bench(const char *path, const char *mask, size_t depth)
     MUST(phlox_session_create(model, &session, &error));
     MUST(phlox_session_append(session, ids, depth, NULL, NULL, NULL, &error));
     bench_costs(session, (size_t)info.vocab_size);
-    bench_right(model, session, 0, made);
-    for (int32_t most = 1; most <= PX_MOST_DRAFT; most += 2) bench_right(model, session, most, made);
+    static const struct {
+        int32_t most;
+        bool lie;
+    } runs[] = {{0, false}, {1, false}, {3, false}, {5, false}, {7, false}, {-1, false},
+                {0, false}, {-1, true}, {0, false}, {-1, true}};
+    for (size_t i = 0; i < PX_COUNT(runs); i++)
+        bench_drafts(model, session, runs[i].most, runs[i].lie, made);
     phlox_session_close(&session);
     phlox_model_close(&model);
     free(ids);
