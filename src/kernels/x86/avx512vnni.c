@@ -5,8 +5,7 @@
  */
 #include "kernels/x86/avx2.h"
 
-/* Few tokens wait for the weights from memory. */
-enum { PREFETCH_TOKENS = 4, UNPACKS_FIRST = false };
+enum { ONE_TILE = 4 /* tokens: more take two tiles of rows together */, UNPACKS_FIRST = false };
 
 PX_INLINE __m512i load512(const void *p)
 {
@@ -68,8 +67,7 @@ PX_INLINE void tile(const int type, const int T, const px_weight *w, int64_t row
             }
             PX_UNROLL for (int line = 0; line < lines; line++) {
                 const __m512i value = load512(p + 64 * line);
-                if (T <= PREFETCH_TOKENS)
-                    _mm_prefetch((const char *)p + 64 * line + w->prefetch, _MM_HINT_T0);
+                _mm_prefetch((const char *)p + 64 * line + w->prefetch, _MM_HINT_T0);
                 const int8_t *const x_low = q + 4 * T * line;
                 if (type != PX_WEIGHT_I4) {
                     PX_UNROLL for (int t = 0; t < T; t++) {
@@ -146,6 +144,7 @@ PX_INLINE void two_tiles(const int type, const int T, const px_weight *w, int64_
                 __m512i low[2], high[2];
                 PX_UNROLL for (int i = 0; i < 2; i++) {
                     low[i] = load512(p[i] + 64 * line);
+                    _mm_prefetch((const char *)p[i] + 64 * line + w->prefetch, _MM_HINT_T0);
                     if (type != PX_WEIGHT_I4) continue;
                     high[i] = _mm512_and_si512(_mm512_srli_epi16(low[i], 4), nibble);
                     low[i] = _mm512_and_si512(low[i], nibble);
@@ -191,7 +190,7 @@ PX_INLINE void two_tiles(const int type, const int T, const px_weight *w, int64_
 PX_INLINE void run_tiles(const int type, const int T, const px_weight *w, int64_t begin, int64_t end,
                          const px_token_tile *x, float *out, int64_t out_stride)
 {
-    for (; T > PREFETCH_TOKENS && begin + 2 <= end; begin += 2, out += 2 * PX_ROW_TILE)
+    for (; T > ONE_TILE && begin + 2 <= end; begin += 2, out += 2 * PX_ROW_TILE)
         two_tiles(type, T, w, begin, x, out, out_stride);
     for (; begin < end; begin++, out += PX_ROW_TILE) tile(type, T, w, begin, x, out, out_stride);
 }
