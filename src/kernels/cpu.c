@@ -130,6 +130,12 @@ void px_kernels_init(px_kernels *kernels, uint64_t features)
     px_kernels_avx2(kernels);
     if (features & PHLOX_CPU_AVX_VNNI) px_kernels_avxvnni(kernels);
     if ((features & avx512) == avx512) px_kernels_avx512vnni(kernels);
+#elif defined(__aarch64__)
+    if (!(features & PHLOX_CPU_NEON)) return;
+    px_kernels_neon(kernels);
+    if (!(features & PHLOX_CPU_DOTPROD)) return;
+    px_kernels_dotprod(kernels);
+    if (features & PHLOX_CPU_I8MM) px_kernels_i8mm(kernels);
 #else
     (void)features;
 #endif

@@ -135,7 +135,7 @@ typedef enum px_cache_type {
 } px_cache_type;
 
 typedef struct px_kernels {
-    const char *name; /* the last that applied: "reference", "avx2", "avx-vnni", "avx512-vnni" */
+    const char *name; /* the last that applied: "reference", "avx2", "avx512-vnni", "neon", ... */
 
     /* y[t * y_stride + r] = sum over columns of x[t] * w[r], for rows row_begin <= r < row_end and
      * all tokens. Integer weights use x->q8 when it is not NULL, else x->f32. */
@@ -205,6 +205,10 @@ void px_reference_matmul(const px_weight *w, int64_t row_begin, int64_t row_end,
 void px_kernels_avx2(px_kernels *kernels);
 void px_kernels_avxvnni(px_kernels *kernels);    /* after AVX2 */
 void px_kernels_avx512vnni(px_kernels *kernels); /* after AVX2 */
+#elif defined(__aarch64__)
+void px_kernels_neon(px_kernels *kernels);
+void px_kernels_dotprod(px_kernels *kernels); /* after NEON */
+void px_kernels_i8mm(px_kernels *kernels);    /* after NEON; dotprod is there too */
 #endif
 
 #endif

@@ -9,8 +9,8 @@
  * Arguments of the test programs:
  *   --quick       fewer cases (emulators)
  *   --bench       times instead; --bench=TEXT only what has TEXT in its name
- *   --force-avx2, --force-avx-vnni, --force-avx512-vnni
- *                 runs that level whatever the CPU says: proves that an emulator traps
+ *   --force-LEVEL runs that level (avx2, dotprod, ...) whatever the CPU says: proves that an
+ *                 emulator traps
  */
 #ifndef PX_TESTS_KERNELS_CHECK_H
 #define PX_TESTS_KERNELS_CHECK_H
@@ -57,9 +57,15 @@ typedef struct check_level {
 
 static const check_level check_levels[] = {
     {"reference", 0},
+#if defined(__aarch64__)
+    {"neon", PHLOX_CPU_NEON},
+    {"dotprod", PHLOX_CPU_NEON | PHLOX_CPU_DOTPROD},
+    {"i8mm", PHLOX_CPU_NEON | PHLOX_CPU_DOTPROD | PHLOX_CPU_I8MM},
+#else
     {"avx2", PHLOX_CPU_AVX2},
     {"avx-vnni", PHLOX_CPU_AVX2 | PHLOX_CPU_AVX_VNNI},
     {"avx512-vnni", PHLOX_CPU_AVX2 | PHLOX_CPU_AVX512 | PHLOX_CPU_AVX512_VNNI},
+#endif
 };
 
 static inline void check_arguments(int count, char **arguments)

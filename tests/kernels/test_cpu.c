@@ -10,7 +10,7 @@ static bool system_lists(const char *flag)
     bool found = false;
     const size_t size = strlen(flag);
     while (!found && fgets(line, sizeof line, file) != NULL) {
-        if (strncmp(line, "flags", 5) != 0) continue;
+        if (strncmp(line, "flags", 5) != 0 && strncmp(line, "Features", 8) != 0) continue;
         for (const char *at = line; (at = strstr(at, flag)) != NULL; at += size)
             found = found || (at[-1] == ' ' && (at[size] == ' ' || at[size] == '\n'));
     }
@@ -30,10 +30,13 @@ static void test_features(void **unused)
         {PHLOX_CPU_AVX512, {"avx512f", "avx512bw", "avx512vl", "avx512dq"}},
         {PHLOX_CPU_AVX512_VNNI, {"avx512f", "avx512bw", "avx512vl", "avx512_vnni"}},
         {PHLOX_CPU_AVX512_BF16, {"avx512f", "avx512bw", "avx512vl", "avx512_bf16"}},
+        {PHLOX_CPU_NEON, {"asimd", "asimd", "asimd", "asimd"}},
+        {PHLOX_CPU_DOTPROD, {"asimd", "asimddp", "asimddp", "asimddp"}},
+        {PHLOX_CPU_I8MM, {"asimd", "i8mm", "i8mm", "i8mm"}},
     };
     assert_true(px_cpu_features() == phlox_cpu_features());
     /* an emulator shows the list of the machine below it */
-    if (options.quick || !system_lists("sse2")) skip();
+    if (options.quick || !(system_lists("sse2") || system_lists("asimd"))) skip();
     for (size_t i = 0; i < PX_COUNT(cases); i++) {
         bool all = true;
         for (int flag = 0; flag < 4; flag++) all = all && system_lists(cases[i].flags[flag]);
@@ -77,7 +80,7 @@ static void test_tables(void **unused)
     }
     px_kernels all, reference;
     px_kernels_init(&reference, 0);
-    px_kernels_init(&all, px_cpu_features() & ~(uint64_t)PHLOX_CPU_AVX2);
+    px_kernels_init(&all, px_cpu_features() & ~(uint64_t)(PHLOX_CPU_AVX2 | PHLOX_CPU_NEON));
     assert_string_equal(reference.name, "reference");
     assert_true(all.matmul[PX_WEIGHT_I4] == reference.matmul[PX_WEIGHT_I4]);
     assert_true(all.softmax == reference.softmax);
@@ -94,6 +97,10 @@ static void test_tables(void **unused)
         {PHLOX_CPU_AVX2 | PHLOX_CPU_AVX_VNNI | PHLOX_CPU_AVX512_VNNI, "avx-vnni"},
         {PHLOX_CPU_AVX2 | PHLOX_CPU_AVX_VNNI | PHLOX_CPU_AVX512 | PHLOX_CPU_AVX512_VNNI,
          "avx512-vnni"},
+        {PHLOX_CPU_DOTPROD | PHLOX_CPU_I8MM, "reference"},
+        {PHLOX_CPU_NEON | PHLOX_CPU_I8MM, "neon"},
+        {PHLOX_CPU_NEON | PHLOX_CPU_DOTPROD, "dotprod"},
+        {PHLOX_CPU_NEON | PHLOX_CPU_DOTPROD | PHLOX_CPU_I8MM, "i8mm"},
     };
     for (size_t i = 0; i < PX_COUNT(names); i++) {
         if (names[i].features & ~options.features) continue; /* filling a table may need them too */

@@ -1,0 +1,75 @@
+/* What the Arm files share. The neon files are compiled for the AArch64 that every processor has;
+ * nothing in the others runs before px_kernels_init has seen their features. */
+#ifndef PX_KERNELS_ARM_NEON_H
+#define PX_KERNELS_ARM_NEON_H
+
+#include <arm_neon.h>
+#include <string.h>
+
+#include "kernels/integer.h"
+
+/* Float weights. */
+void px_neon_matmul_f32(const px_weight *w, int64_t row_begin, int64_t row_end,
+                        const px_activation *x, float *y, int64_t y_stride);
+
+/* Overrides of the other entries. */
+void px_neon_integer(px_kernels *kernels);
+void px_neon_vector(px_kernels *kernels);
+void px_neon_attention(px_kernels *kernels);
+
+/* An instruction that takes lane `lane` of its last operand. Intrinsics want a literal; the lane is
+ * a constant once the loops around are unrolled. */
+#define PX_LANE(instruction, lane, ...)                                                           \
+    ((lane) == 0   ? instruction(__VA_ARGS__, 0)                                                  \
+     : (lane) == 1 ? instruction(__VA_ARGS__, 1)                                                  \
+     : (lane) == 2 ? instruction(__VA_ARGS__, 2)                                                  \
+                   : instruction(__VA_ARGS__, 3))
+
+/* Loads that need no alignment. */
+PX_INLINE float32x4_t px_neon_load_f32(const unsigned char *p)
+{
+    return vreinterpretq_f32_u8(vld1q_u8(p));
+}
+
+PX_INLINE float32x4_t px_neon_load_f16(const unsigned char *p)
+{
+    return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p)));
+}
+
+/* Up to four floats, zeros behind them. */
+PX_INLINE float32x4_t px_neon_load(const float *x, int64_t count)
+{
+    if (count >= 4) return vld1q_f32(x);
+    float copy[4] = {0};
+    if (count > 0) memcpy(copy, x, (size_t)count * sizeof *x);
+    return vld1q_f32(copy);
+}
+
+PX_INLINE void px_neon_store(float *x, int64_t count, float32x4_t value)
+{
+    if (count >= 4) {
+        vst1q_f32(x, value);
+        return;
+    }
+    float copy[4];
+    vst1q_f32(copy, value);
+    memcpy(x, copy, (size_t)count * sizeof *x);
+}
+
+/* The scales of four rows of a group, `at` the first one's index. */
+PX_INLINE float32x4_t px_neon_scales(const px_weight *w, int64_t at)
+{
+    return vld1q_f32(w->scales + at);
+}
+
+/* Their zero points. */
+PX_INLINE int32x4_t px_neon_zeros(const px_weight_type type, const px_weight *w, int64_t at)
+{
+    if (w->zeros == NULL) return vdupq_n_s32(type == PX_WEIGHT_I4 ? 8 : 128);
+    uint32_t four;
+    memcpy(&four, w->zeros + at, sizeof four);
+    const uint16x8_t wide = vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)));
+    return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(wide)));
+}
+
+#endif
