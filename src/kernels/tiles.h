@@ -1,9 +1,18 @@
 /* The products of an instruction set from its inlined function tile(): one function for each type and
- * number of tokens, and what chooses among them. Included once, behind the definitions of tile() and UNPACKS_FIRST. */
+ * number of tokens, and what chooses among them. Included once, behind the definitions of tile() and
+ * UNPACKS_FIRST, and of run_tiles() where PX_RUN_TILES says that there is one. */
 #ifndef PX_KERNELS_TILES_H
 #define PX_KERNELS_TILES_H
 
 #include "kernels/integer.h"
+
+#if !defined(PX_RUN_TILES)
+PX_INLINE void run_tiles(const int type, const int T, const px_weight *w, int64_t begin, int64_t end,
+                         const px_token_tile *x, float *out, int64_t out_stride)
+{
+    for (; begin < end; begin++, out += PX_ROW_TILE) tile(type, T, w, begin, x, out, out_stride);
+}
+#endif
 
 #define TILE(type, T)                                                                              \
     static void type##_##T(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x, \

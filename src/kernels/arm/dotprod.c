@@ -10,10 +10,12 @@ PX_INLINE int32x4_t dot_lane(int32x4_t dot, uint8x16_t w, int8x16_t x, const int
 
 #include "kernels/arm/dot_integer.h"
 
+enum { UNPACKS_FIRST = false };
+
 PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, int64_t row_tile,
-                    const px_token_tile *x, float *out)
+                    const px_token_tile *x, float *out, int64_t out_stride)
 {
-    passes(type, T, w, row_tile, x, out);
+    passes(type, T, w, row_tile, x, out, out_stride);
 }
 
 #include "kernels/tiles.h"
@@ -21,6 +23,5 @@ PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, 
 void px_kernels_dotprod(px_kernels *kernels)
 {
     kernels->name = "dotprod";
-    kernels->matmul[PX_WEIGHT_I8] = matmul;
-    kernels->matmul[PX_WEIGHT_I4] = matmul;
+    set_products(kernels);
 }

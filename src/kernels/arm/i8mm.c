@@ -102,7 +102,8 @@ PX_INLINE void add_block_pairs(const px_weight_type type, const int T, const int
 
 /* H quarters of a tile, from `quarter`, and all tokens, of which T is even. */
 PX_INLINE void pass_pairs(const px_weight_type type, const int T, const int H, int quarter,
-                          const px_weight *w, int64_t row_tile, const px_token_tile *x, float *out)
+                          const px_weight *w, int64_t row_tile, const px_token_tile *x, float *out,
+                          int64_t out_stride)
 {
     const int64_t blocks = px_column_blocks(w->columns), groups = px_weight_groups(w);
     const int64_t group_blocks = groups == 1 ? blocks : w->group_size / PX_COLUMN_BLOCK;
@@ -143,22 +144,24 @@ PX_INLINE void pass_pairs(const px_weight_type type, const int T, const int H, i
     }
     PX_UNROLL for (int h = 0; h < H; h++)
         PX_UNROLL for (int pair = 0; pair < T / 2; pair++) {
-            float *const to = out + 2 * pair * PX_ROW_TILE + 4 * (quarter + h);
+            float *const to = out + 2 * pair * out_stride + 4 * (quarter + h);
             vst1q_f32(to, vuzp1q_f32(total[h][0][pair], total[h][1][pair]));
-            vst1q_f32(to + PX_ROW_TILE, vuzp2q_f32(total[h][0][pair], total[h][1][pair]));
+            vst1q_f32(to + out_stride, vuzp2q_f32(total[h][0][pair], total[h][1][pair]));
         }
 }
 
+enum { UNPACKS_FIRST = false };
+
 PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, int64_t row_tile,
-                    const px_token_tile *x, float *out)
+                    const px_token_tile *x, float *out, int64_t out_stride)
 {
     if (T % 2 != 0) {
-        passes(type, T, w, row_tile, x, out);
+        passes(type, T, w, row_tile, x, out, out_stride);
         return;
     }
     const int H = T == 2 ? 4 : 2;
     for (int quarter = 0; quarter < 4; quarter += H)
-        pass_pairs(type, T, H, quarter, w, row_tile, x, out);
+        pass_pairs(type, T, H, quarter, w, row_tile, x, out, out_stride);
 }
 
 #include "kernels/tiles.h"
@@ -166,6 +169,5 @@ PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, 
 void px_kernels_i8mm(px_kernels *kernels)
 {
     kernels->name = "i8mm";
-    kernels->matmul[PX_WEIGHT_I8] = matmul;
-    kernels->matmul[PX_WEIGHT_I4] = matmul;
+    set_products(kernels);
 }

@@ -59,7 +59,9 @@ PX_INLINE void px_neon_store(float *x, int64_t count, float32x4_t value)
 /* The scales of four rows of a group, `at` the first one's index. */
 PX_INLINE float32x4_t px_neon_scales(const px_weight *w, int64_t at)
 {
-    return vld1q_f32(w->scales + at);
+    if (!w->half_scales) return vld1q_f32((const float *)w->scales + at);
+    const uint16x4_t half = vld1_u16((const uint16_t *)w->scales + at);
+    return vcvt_f32_f16(vreinterpret_f16_u16(half));
 }
 
 /* Their zero points. */

@@ -71,16 +71,17 @@ PX_INLINE int32x4_t dot_end(const px_weight_type type, dots dot, int32x4_t rest,
 
 #include "kernels/arm/neon_integer.h"
 
+enum { UNPACKS_FIRST = false };
+
 PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, int64_t row_tile,
-                    const px_token_tile *x, float *out)
+                    const px_token_tile *x, float *out, int64_t out_stride)
 {
-    passes(type, T, w, row_tile, x, out);
+    passes(type, T, w, row_tile, x, out, out_stride);
 }
 
 #include "kernels/tiles.h"
 
 void px_neon_integer(px_kernels *kernels)
 {
-    kernels->matmul[PX_WEIGHT_I8] = matmul;
-    kernels->matmul[PX_WEIGHT_I4] = matmul;
+    set_products(kernels);
 }

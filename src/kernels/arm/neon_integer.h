@@ -111,7 +111,7 @@ PX_INLINE void add_block(const px_weight_type type, const int T, const int H, co
 /* H quarters of a tile, from `quarter`, and N of its T tokens, from `first`. */
 PX_INLINE void pass(const px_weight_type type, const int T, const int H, const int N, int quarter,
                     const int first, const px_weight *w, int64_t row_tile, const px_token_tile *x,
-                    float *out)
+                    float *out, int64_t out_stride)
 {
     const int64_t blocks = px_column_blocks(w->columns), groups = px_weight_groups(w);
     const int64_t group_blocks = groups == 1 ? blocks : w->group_size / PX_COLUMN_BLOCK;
@@ -147,17 +147,17 @@ PX_INLINE void pass(const px_weight_type type, const int T, const int H, const i
     }
     PX_UNROLL for (int h = 0; h < H; h++)
         PX_UNROLL for (int t = 0; t < N; t++)
-            vst1q_f32(out + (first + t) * PX_ROW_TILE + 4 * (quarter + h), total[h][t]);
+            vst1q_f32(out + (first + t) * out_stride + 4 * (quarter + h), total[h][t]);
 }
 
 /* All passes of a tile. */
 PX_INLINE void passes(const px_weight_type type, const int T, const px_weight *w, int64_t row_tile,
-                      const px_token_tile *x, float *out)
+                      const px_token_tile *x, float *out, int64_t out_stride)
 {
     const int N = pass_tokens(T), H = pass_quarters(N);
     for (int quarter = 0; quarter < 4; quarter += H) {
-        pass(type, T, H, N, quarter, 0, w, row_tile, x, out);
-        if (N < T) pass(type, T, H, T - N, quarter, N, w, row_tile, x, out);
+        pass(type, T, H, N, quarter, 0, w, row_tile, x, out, out_stride);
+        if (N < T) pass(type, T, H, T - N, quarter, N, w, row_tile, x, out, out_stride);
     }
 }
 

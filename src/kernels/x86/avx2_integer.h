@@ -134,12 +134,6 @@ PX_INLINE void tile(const int type, const int T, const px_weight *w, int64_t row
     if (N < T) pass(type, T, T - N, N, w, row_tile, x, out, out_stride);
 }
 
-PX_INLINE void run_tiles(const int type, const int T, const px_weight *w, int64_t begin, int64_t end,
-                         const px_token_tile *x, float *out, int64_t out_stride)
-{
-    for (; begin < end; begin++, out += PX_ROW_TILE) tile(type, T, w, begin, x, out, out_stride);
-}
-
 #include "kernels/tiles.h"
 
 #endif

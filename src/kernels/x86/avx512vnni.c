@@ -195,6 +195,7 @@ PX_INLINE void run_tiles(const int type, const int T, const px_weight *w, int64_
     for (; begin < end; begin++, out += PX_ROW_TILE) tile(type, T, w, begin, x, out, out_stride);
 }
 
+#define PX_RUN_TILES
 #include "kernels/tiles.h"
 
 void px_kernels_avx512vnni(px_kernels *kernels)
