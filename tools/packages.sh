@@ -16,7 +16,8 @@ case $system,$version in
 debian*,12) sanitizers=libclang-rt-14-dev ;;
 *) sanitizers=libclang-rt-dev ;;
 esac
-test="libcmocka-dev clang $sanitizers qemu-user"
+# The last two are for the Arm kernels: about 160 MB.
+test="libcmocka-dev clang $sanitizers qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
 
 case ${1:-} in
 run) wanted=$run ;;
