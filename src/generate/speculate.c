@@ -4,8 +4,9 @@
 
 static const double first_credit = 2, most_credit = 8; /* steps of one token */
 static const double share = 0.01; /* of the time that speculation may lose */
-/* How much one more measurement counts. */
+/* How much one more measurement counts, and a guess in measurements. */
 static const double plain_weight = 0.125, cost_weight = 0.25, acceptance_weight = 0.0625;
+static const double guess_count = 2;
 
 enum { TRIAL_DISTANCE = 16 /* steps of one token between drafts that should not pay */ };
 
@@ -90,10 +91,17 @@ static void learn_cost(px_step_costs *costs, size_t tokens, double ratio)
     atomic_store_explicit(&costs->ratio[tokens], average, memory_order_relaxed);
 }
 
+static void learn_acceptance(px_speculator *s, size_t match, bool accepted)
+{
+    const size_t class = class_of(match);
+    const double weight = 1 / (guess_count + (double)++s->judged[class]);
+    approach(&s->acceptance[class], accepted, PX_MAX(weight, acceptance_weight));
+}
+
 void px_speculator_learn(px_speculator *s, const px_speculation *step)
 {
     for (size_t i = 0; i < step->judged; i++)
-        approach(&s->acceptance[class_of(step->match + i)], i < step->accepted, acceptance_weight);
+        learn_acceptance(s, step->match + i, i < step->accepted);
     if (!(step->seconds > 0)) return;
     double gain = 0;
     if (!step->drafted) {

@@ -32,6 +32,7 @@ typedef struct px_speculator {
     double credit;        /* steps of one token */
     size_t plain_steps;   /* since the last draft */
     double acceptance[PX_MATCH_CLASSES]; /* of a drafted token, by the length of the match before it */
+    size_t judged[PX_MATCH_CLASSES];     /* tokens that say so */
 } px_speculator;
 
 /* What came of a step. */
