@@ -372,7 +372,7 @@ static void run_shape(px_weight_type type, bool q8, bool zeros, int64_t rows, in
 }
 
 static const int64_t row_counts[] = {1, 2, 3, 5, 9, 15, 16, 17, 32, 33, 83};
-static const int64_t token_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 19, 37};
+static const int64_t token_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 37};
 static const int64_t column_counts[] = {1,   5,   16,  31,  32,  33,  63,   64,   65,
                                         95,  96,  100, 127, 128, 160, 200,  257,  320,
                                         384, 512, 700, 1000, 2048, 2100, 4160, 8500};
