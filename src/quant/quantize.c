@@ -5,78 +5,19 @@
  * All arithmetic is float32 with one rounding per operation, as NNCF's (this room is compiled
  * without contraction to fused multiply-add).
  */
-#include "quant/quant.h"
+#include "quant/group.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
-#include "base/half.h"
-
-enum { BLOCK = 64, LEAF = 128, LANES = 8 };
+enum { LEAF = 128, LANES = 8 };
 
 /* NNCF's guard for empty groups: no scale is smaller (the float32 machine epsilon). */
 #define SCALE_MIN 0x1p-23f
 
 /* Adding this to |x| < 2^22 leaves x, rounded half to even, in the low mantissa bits. */
 #define ROUND_MAGIC 0x1.8p23f
-
-size_t px_float_size(px_float_type type)
-{
-    return type == PX_FLOAT_F32 ? 4 : 2;
-}
-
-/* ---- loading ------------------------------------------------------------------------------- */
-
-static inline float f16_value(uint16_t bits)
-{
-    /* The exponent is rebased by a product, which is exact and normalises subnormals. */
-    const uint32_t magnitude = (uint32_t)(bits & 0x7fffu) << 13;
-    const uint32_t special = (bits & 0x7c00u) == 0x7c00u ? 0x7f800000u : 0;
-    const uint32_t value = px_bits_of_float(px_float_of_bits(magnitude) * 0x1p112f);
-    return px_float_of_bits(value | special | (uint32_t)(bits & 0x8000u) << 16);
-}
-
-static void bf16_block(const uint16_t *restrict bits, float *restrict out)
-{
-    for (int i = 0; i < BLOCK; i++) out[i] = px_bf16_to_f32(bits[i]);
-}
-
-static void f16_block(const uint16_t *restrict bits, float *restrict out)
-{
-    for (int i = 0; i < BLOCK; i++) out[i] = f16_value(bits[i]);
-}
-
-/* `count` <= BLOCK values from a pointer of any alignment; the rest of `out` becomes zero. */
-static void load_block(px_float_type type, const unsigned char *source, size_t count, float *out)
-{
-    if (type == PX_FLOAT_F32) {
-        if (count < BLOCK) memset(out, 0, BLOCK * sizeof *out);
-        memcpy(out, source, count * 4);
-        return;
-    }
-    uint16_t bits[BLOCK];
-    if (count < BLOCK) memset(bits, 0, sizeof bits);
-    memcpy(bits, source, count * 2);
-    if (type == PX_FLOAT_F16)
-        f16_block(bits, out);
-    else
-        bf16_block(bits, out);
-}
-
-void px_float_load(px_float_type type, const void *source, size_t count, float *out)
-{
-    const unsigned char *from = source;
-    const size_t size = px_float_size(type);
-    size_t done = 0;
-    for (; count - done >= BLOCK; done += BLOCK)
-        load_block(type, from + done * size, BLOCK, out + done);
-    if (done < count) {
-        float rest[BLOCK];
-        load_block(type, from + done * size, count - done, rest);
-        memcpy(out + done, rest, (count - done) * sizeof *out);
-    }
-}
 
 /* ---- range --------------------------------------------------------------------------------- */
 
@@ -85,11 +26,6 @@ void px_float_load(px_float_type type, const void *source, size_t count, float *
  * bit pattern, with the magnitude inverted when the sign is set. Reductions over integers vectorise
  * where those over floats may not, and infinities and NaN are the outermost integers.
  */
-typedef struct value_range {
-    float low, high;
-    bool finite;
-} value_range;
-
 static inline int32_t key32(uint32_t bits)
 {
     return (int32_t)(bits ^ (0x7fffffffu & (0u - (bits >> 31))));
@@ -156,8 +92,8 @@ static value_range range_16(px_float_type type, const unsigned char *source, siz
     const uint16_t infinity = half ? 0x7c00u : 0x7f80u;
     const uint16_t least = (uint16_t)key16((uint16_t)low);
     const uint16_t greatest = (uint16_t)key16((uint16_t)high);
-    return (value_range){half ? f16_value(least) : px_bf16_to_f32(least),
-                         half ? f16_value(greatest) : px_bf16_to_f32(greatest),
+    return (value_range){half ? px_f16_exact(least) : px_bf16_to_f32(least),
+                         half ? px_f16_exact(greatest) : px_bf16_to_f32(greatest),
                          low > key16((uint16_t)(infinity | 0x8000u)) && high < key16(infinity)};
 }
 
@@ -167,12 +103,6 @@ static value_range find_range(px_float_type type, const unsigned char *source, s
 }
 
 /* ---- scale and integers -------------------------------------------------------------------- */
-
-typedef struct group_params {
-    float scale;     /* as computed: the integers come from this one, not from the stored float16 */
-    float zero;      /* the zero point; 0 when symmetric */
-    float low, high; /* bounds of the integers */
-} group_params;
 
 static group_params params_of_range(int bits, bool symmetric, value_range range)
 {
@@ -198,7 +128,7 @@ static group_params params_of_range(int bits, bool symmetric, value_range range)
     return params;
 }
 
-static void quantize_block(const group_params *params, const float *restrict x, uint8_t *restrict q)
+void px_quantize_block(const group_params *params, const float *restrict x, uint8_t *restrict q)
 {
     const float scale = params->scale, zero = params->zero;
     const float low = params->low, high = params->high;
@@ -218,13 +148,13 @@ static void quantize_group(const group_params *params, px_float_type type,
     const size_t size = px_float_size(type);
     size_t done = 0;
     for (; count - done >= BLOCK; done += BLOCK) {
-        load_block(type, source + done * size, BLOCK, x);
-        quantize_block(params, x, q + done);
+        px_load_block(type, source + done * size, BLOCK, x);
+        px_quantize_block(params, x, q + done);
     }
     if (done < count) {
         uint8_t rest[BLOCK];
-        load_block(type, source + done * size, count - done, x);
-        quantize_block(params, x, rest);
+        px_load_block(type, source + done * size, count - done, x);
+        px_quantize_block(params, x, rest);
         memcpy(q + done, rest, count - done);
     }
 }
@@ -295,8 +225,8 @@ static void error_block(const group_params *params, px_float_type type, const un
 {
     float x[BLOCK];
     uint8_t q[BLOCK];
-    load_block(type, source, count, x);
-    quantize_block(params, x, q);
+    px_load_block(type, source, count, x);
+    px_quantize_block(params, x, q);
     const int32_t zero = (int32_t)params->zero;
     const float scale = params->scale;
     for (int i = 0; i < BLOCK; i++) {
