@@ -4,7 +4,8 @@ _phlox()
 {
     local commands='run info tokenize detokenize logits perplexity compare bench cache version help'
     local model='--weight-format --group-size --sym --asym --ratio --backup-precision
-        --all-layers --group-size-fallback --exact --kv-cache --threads --cpu-mask --context-size
+        --all-layers --group-size-fallback --quant-method --exact --kv-cache --threads --cpu-mask
+        --context-size
         --chat-format --no-cache --cache-dir --cache-limit'
     local generation='--max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty
         --presence-penalty --frequency-penalty --seed --stop --ignore-eos --context-shift
@@ -22,6 +23,7 @@ _phlox()
     --weight-format) words='f32 f16 bf16 int8 int4 stored' ;;
     --backup-precision) words='int8_asym int8_sym none' ;;
     --group-size-fallback) words='error ignore adjust' ;;
+    --quant-method) words='nncf search' ;;
     --kv-cache) words='f32 f16 int8 int4' ;;
     --speculate) words='auto off' ;;
     --cache-dir | --powercap)

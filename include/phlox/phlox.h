@@ -126,6 +126,12 @@ typedef enum phlox_kv_cache {
     PHLOX_KV_INT4
 } phlox_kv_cache;
 
+typedef enum phlox_quant_method {
+    PHLOX_QUANT_DEFAULT = 0, /* nncf */
+    PHLOX_QUANT_NNCF,        /* int4 exactly as NNCF rounds it */
+    PHLOX_QUANT_SEARCH       /* int4 scales searched for the least squared error */
+} phlox_quant_method;
+
 typedef struct phlox_model_options {
     size_t struct_size; /* set by the initialiser */
     /* Weights; the words and meanings of `optimum-cli export openvino`. */
@@ -136,6 +142,7 @@ typedef struct phlox_model_options {
     phlox_backup_precision backup_precision;
     bool all_layers;
     phlox_group_fallback group_size_fallback;
+    phlox_quant_method quant_method;
     /* Running. */
     bool describe_only;       /* load no weights: information and tokens, but no sessions */
     bool exact;           /* float32 activations and cache, whatever the weights */

@@ -45,6 +45,11 @@ static const struct word caches[] = {
     {"default", PHLOX_KV_DEFAULT}, {"f32", PHLOX_KV_F32},   {"f16", PHLOX_KV_F16},
     {"int8", PHLOX_KV_INT8},       {"int4", PHLOX_KV_INT4}, {NULL, 0},
 };
+static const struct word methods[] = {
+    {"nncf", PHLOX_QUANT_NNCF},
+    {"search", PHLOX_QUANT_SEARCH},
+    {NULL, 0},
+};
 static const struct word sym[] = {{"", PHLOX_SYM}}, asym[] = {{"", PHLOX_ASYM}};
 
 static const phlox_option model_options[] = {
@@ -57,6 +62,7 @@ static const phlox_option model_options[] = {
     {"backup-precision", "int8_asym|int8_sym|none", "format of the layers that are not int4"},
     {"all-layers", NULL, "int4 for embedding and lm_head too"},
     {"group-size-fallback", "error|ignore|adjust", "when groups do not divide a row"},
+    {"quant-method", "nncf|search", "int4 as NNCF rounds it, or scales searched for less error"},
     {"exact", NULL, "float32 activations and cache, whatever the weights"},
     {"kv-cache", "f32|f16|int8|int4",
      "keys and values (default: int8 with integer weights, else f32)"},
@@ -79,6 +85,7 @@ static const struct row model_rows[PX_COUNT(model_options)] = {
     {WORD, MODEL(backup_precision), 0, 0, backups},
     {SWITCH, MODEL(all_layers), 0, 0, NULL},
     {WORD, MODEL(group_size_fallback), 0, 0, fallbacks},
+    {WORD, MODEL(quant_method), 0, 0, methods},
     {SWITCH, MODEL(exact), 0, 0, NULL},
     {WORD, MODEL(kv_cache), 0, 0, caches},
     {INTEGER, MODEL(threads), 1, 1024, NULL},

@@ -128,8 +128,9 @@ static void describe_quantized(const px_quant_options *quant, px_plan *plan)
         snprintf(plan->summary, sizeof plan->summary, "int8 %s per channel", symmetry);
         return;
     }
-    char group[24] = "per channel";
+    char group[32] = "per channel";
     if (quant->group_size > 0) snprintf(group, sizeof group, "g%lld", (long long)quant->group_size);
+    if (quant->search) strcat(group, " search");
     const bool none = quant->backup == PHLOX_BACKUP_NONE;
     const char *const backup = none ? "as stored"
                                : quant->backup == PHLOX_BACKUP_INT8_SYM ? "int8 sym" : "int8";
@@ -150,7 +151,8 @@ static void name_variant(px_plan *plan)
     uint64_t sum = 0;
     for (size_t i = 0; i < plan->count; i++) {
         const px_plan_item *const item = &plan->items[i];
-        const int64_t outcome[] = {item->type, item->group_size, item->format.symmetric};
+        const int64_t method = item->format.symmetric + 2 * item->format.search;
+        const int64_t outcome[] = {item->type, item->group_size, method};
         sum += px_checksum(outcome, sizeof outcome, i * sizeof outcome);
     }
     snprintf(plan->variant, sizeof plan->variant, "layout 3, %016llx", (unsigned long long)sum);

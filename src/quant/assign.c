@@ -49,6 +49,9 @@ static phlox_status check_ranges(const phlox_model_options *options, phlox_error
         options->group_size_fallback > PHLOX_FALLBACK_ADJUST)
         return px_fail(error, PHLOX_ERROR_ARGUMENT, "group-size-fallback: there is no choice %d",
                        (int)options->group_size_fallback);
+    if (options->quant_method < PHLOX_QUANT_DEFAULT || options->quant_method > PHLOX_QUANT_SEARCH)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT, "quant-method: there is no choice %d",
+                       (int)options->quant_method);
     return PHLOX_OK;
 }
 
@@ -75,6 +78,10 @@ static phlox_status check_no_int4_options(const phlox_model_options *options, ph
     if (options->all_layers) return fail_pair("all-layers", format, why, error);
     if (options->group_size_fallback != PHLOX_FALLBACK_ERROR)
         return fail_pair("group-size-fallback", format, why, error);
+    if (int8 ? options->quant_method == PHLOX_QUANT_SEARCH
+             : options->quant_method != PHLOX_QUANT_DEFAULT)
+        return fail_pair("quant-method", format,
+                         int8 ? "int8 is always as NNCF rounds it" : why, error);
     if (!int8 && options->symmetry != PHLOX_SYMMETRY_DEFAULT)
         return fail_pair(options->symmetry == PHLOX_SYM ? "sym" : "asym", format,
                          "it is an option of int8 and int4 weights; add one of these", error);
@@ -98,6 +105,7 @@ phlox_status px_quant_options_resolve(const phlox_model_options *options, px_qua
         .backup = backup_default ? PHLOX_BACKUP_INT8_ASYM : options->backup_precision,
         .all_layers = options->all_layers,
         .fallback = options->group_size_fallback,
+        .search = options->quant_method == PHLOX_QUANT_SEARCH,
     };
     return PHLOX_OK;
 }
@@ -106,8 +114,8 @@ phlox_status px_quant_options_resolve(const phlox_model_options *options, px_qua
 
 static px_quant_format backup_format(const px_quant_options *options)
 {
-    if (options->backup == PHLOX_BACKUP_NONE) return (px_quant_format){0, false, -1};
-    return (px_quant_format){8, options->backup == PHLOX_BACKUP_INT8_SYM, -1};
+    if (options->backup == PHLOX_BACKUP_NONE) return (px_quant_format){0, false, -1, false};
+    return (px_quant_format){8, options->backup == PHLOX_BACKUP_INT8_SYM, -1, false};
 }
 
 static bool divides(int64_t group, int64_t columns)
@@ -147,7 +155,8 @@ static bool ignored(const px_quant_options *options, const px_quant_layer *layer
 
 static void make_int4(const px_quant_options *options, px_quant_layer *layer)
 {
-    layer->format = (px_quant_format){4, options->symmetric, int4_group(options, layer)};
+    layer->format = (px_quant_format){4, options->symmetric, int4_group(options, layer),
+                                      options->search};
 }
 
 /* Low for layers that int8 damages most. In doubles and with the epsilon, because where that makes
@@ -204,8 +213,8 @@ static phlox_status check_groups(const px_quant_layer *layers, size_t count, phl
 phlox_status px_quant_assign(const px_quant_options *options, px_quant_layer *layers, size_t count,
                              phlox_error *error)
 {
-    const px_quant_format as_stored = {0, false, -1};
-    const px_quant_format int8 = {8, options->symmetric, -1};
+    const px_quant_format as_stored = {0, false, -1, false};
+    const px_quant_format int8 = {8, options->symmetric, -1, false};
     if (options->format != PHLOX_WEIGHTS_INT4) {
         for (size_t i = 0; i < count; i++)
             layers[i].format = options->format == PHLOX_WEIGHTS_INT8 ? int8 : as_stored;

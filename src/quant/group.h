@@ -21,6 +21,13 @@ static inline float px_f16_exact(uint16_t bits)
  * becomes zero. */
 void px_load_block(px_float_type type, const unsigned char *source, size_t count, float *out);
 
+/* A group of a row: `count` values at `source`, of any alignment. */
+typedef struct weight_group {
+    px_float_type type;
+    const unsigned char *source;
+    size_t count;
+} weight_group;
+
 typedef struct value_range {
     float low, high;
     bool finite;
@@ -35,5 +42,10 @@ typedef struct group_params {
 
 /* A block of BLOCK values. */
 void px_quantize_block(const group_params *params, const float *restrict x, uint8_t *restrict q);
+
+/* The scale, a float16, and zero point that make the squared error of int4 small, never larger than it
+ * is with `nncf`. The scale of `nncf` must be one that float16 holds. */
+group_params px_search_int4(const weight_group *group, value_range range, bool symmetric,
+                            group_params nncf);
 
 #endif

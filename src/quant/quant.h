@@ -1,7 +1,7 @@
 /*
  * Number formats: how a group of weights becomes int4 or int8, and which layers get which.
  * Formulas and choices are NNCF's weight compression (nncf 3.4, data-free) to the last bit, as
- * `optimum-cli export openvino --weight-format` applies it.
+ * `optimum-cli export openvino --weight-format` applies it. Beside it int4 has a search of its own.
  */
 #ifndef PX_QUANT_QUANT_H
 #define PX_QUANT_QUANT_H
@@ -13,6 +13,7 @@ typedef struct px_quant_format {
     int bits; /* 4, 8; 0: left as stored */
     bool symmetric;
     int64_t group_size; /* columns in a group; -1: the whole row */
+    bool search; /* int4: scales and zero points of small squared error (search.c), not NNCF's */
 } px_quant_format;
 
 /* Source element types. */
@@ -23,8 +24,9 @@ size_t px_float_size(px_float_type type);
 void px_float_load(px_float_type type, const void *source, size_t count, float *out);
 
 /*
- * Quantizes rows [rows, columns] of `source` (any alignment). The integers come from the float32
- * scale, before it is rounded for storage. A symmetric scale has a sign: the value of largest
+ * Quantizes rows [rows, columns] of `source` (any alignment). NNCF's integers come from the float32
+ * scale, before it is rounded for storage; those of a search from the scale as stored, and no group
+ * has a larger squared error than with NNCF's. A symmetric scale has a sign: NNCF's value of largest
  * magnitude in a group becomes -8 or -128, so the scale is negative where that value is positive.
  *   q:      [rows, columns] int8_t values stored as bytes: symmetric -8..7 or -128..127,
  *           asymmetric 0..15 or 0..255 (as uint8_t)
@@ -58,6 +60,7 @@ typedef struct px_quant_options {
     phlox_backup_precision backup;
     bool all_layers;
     phlox_group_fallback fallback;
+    bool search; /* int4 */
 } px_quant_options;
 
 /*

@@ -197,7 +197,7 @@ phlox_status px_quantize_rows(const px_quant_format *format, px_float_type type,
         for (int64_t column = 0; column < columns; column += group) {
             const value_range range = find_range(type, from, (size_t)group);
             if (!range.finite) return fail_not_finite(type, from, row, column, group, error);
-            const group_params params = params_of_range(format->bits, format->symmetric, range);
+            group_params params = params_of_range(format->bits, format->symmetric, range);
             *scales = px_f16_to_f32(px_f32_to_f16(params.scale));
             if (!isfinite(*scales))
                 return px_fail(error, PHLOX_ERROR_FORMAT,
@@ -207,6 +207,11 @@ phlox_status px_quantize_rows(const px_quant_format *format, px_float_type type,
                                "--weight-format bf16 or f32",
                                row, column, column + group - 1, (double)range.low,
                                (double)range.high, (double)params.scale);
+            if (format->search && format->bits == 4) {
+                const weight_group whole = {type, from, (size_t)group};
+                params = px_search_int4(&whole, range, format->symmetric, params);
+                *scales = px_f16_to_f32(px_f32_to_f16(params.scale));
+            }
             quantize_group(&params, type, from, (size_t)group, q);
             if (!format->symmetric) *zeros++ = (uint8_t)params.zero;
             scales++;

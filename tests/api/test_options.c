@@ -48,6 +48,8 @@ static const option_case model_cases[] = {
     {"group-size-fallback", "ignore", MODEL(group_size_fallback), 4, PHLOX_FALLBACK_IGNORE, 0, AS_INT32},
     {"group-size-fallback", "adjust", MODEL(group_size_fallback), 4, PHLOX_FALLBACK_ADJUST, 0, AS_INT32},
     {"group-size-fallback", "error", MODEL(group_size_fallback), 4, PHLOX_FALLBACK_ERROR, 0, AS_INT32},
+    {"quant-method", "nncf", MODEL(quant_method), 4, PHLOX_QUANT_NNCF, 0, AS_INT32},
+    {"quant-method", "search", MODEL(quant_method), 4, PHLOX_QUANT_SEARCH, 0, AS_INT32},
     {"exact", NULL, MODEL(exact), sizeof(bool), 1, 0, AS_BOOL},
     {"kv-cache", "f32", MODEL(kv_cache), 4, PHLOX_KV_F32, 0, AS_INT32},
     {"kv-cache", "f16", MODEL(kv_cache), 4, PHLOX_KV_F16, 0, AS_INT32},

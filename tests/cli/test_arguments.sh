@@ -18,7 +18,7 @@ done
 for command in run info logits perplexity compare bench; do
     expect 0 help $command
     prints --weight-format --group-size --sym --asym --ratio --backup-precision --all-layers \
-        --group-size-fallback --threads --cpu-mask --context-size --no-cache --cache-dir --cache-limit
+        --group-size-fallback --quant-method --threads --cpu-mask --context-size --no-cache --cache-dir --cache-limit
 done
 expect 0 help run; prints --temperature --seed --stop --json phi3 phi4-mini
 expect 0 version; prints 'phlox 0.' 'CPU features'; cp "$out" version
@@ -99,6 +99,7 @@ done <<'END'
 --ratio EMPTY 0 -0.5 1.01 nan inf x
 --backup-precision EMPTY int4 None
 --group-size-fallback EMPTY never
+--quant-method EMPTY gptq Search
 --threads EMPTY 0 -1 2.5 100000 many
 --cpu-mask EMPTY avx9 avx2,sse -1
 --context-size EMPTY 0 -1 1.5 99999999999 x

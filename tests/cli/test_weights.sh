@@ -36,6 +36,13 @@ weights 'int4 asym g8, embedding and lm_head int8 sym' "$mini" --weight-format i
     --backup-precision int8_sym
 weights 'int4 asym g8, embedding and lm_head as stored' "$mini" --weight-format int4 --group-size 8 \
     --backup-precision none
+weights 'int4 sym g8 search, embedding and lm_head int8' "$mini" --weight-format int4 --group-size 8 \
+    --sym --quant-method search
+weights 'int4 asym per channel search' "$mini" --weight-format int4 --group-size -1 --all-layers \
+    --quant-method search
+weights 'int4 asym g8, embedding and lm_head int8' "$mini" --weight-format int4 --group-size 8 \
+    --quant-method nncf
+weights 'int8 asym per channel' "$mini" --weight-format int8 --quant-method nncf
 weights 'int4 sym g8 for 0.5 of the weights, rest int8' "$mini" --weight-format int4 --group-size 8 \
     --sym --ratio 0.5 --backup-precision int8_asym
 expect 2 run "$mini" --ids 1 --weight-format int4; says 128 group-size
@@ -57,11 +64,14 @@ distance --weight-format f32; [ "$far" = 0 ] || fail 'f32 is not what is stored'
 distance --weight-format int8; int8=$far
 distance --weight-format int4 --group-size 8; int4=$far
 distance --weight-format int4 --group-size -1 --all-layers; coarse=$far
+distance --weight-format int4 --group-size 8 --quant-method search; search=$far
+[ "$search" -lt "$int4" ] || fail "int4 by search is $search away, NNCF's $int4"
 { [ 0 -lt "$int8" ] && [ "$int8" -lt "$int4" ] && [ "$int4" -lt "$coarse" ]; } ||
     fail "int8 is $int8, int4 of groups $int4 and of rows $coarse away"
 # Each file of the cache, read back, gives what packing into memory gives.
 for options in '--weight-format int8' '--weight-format int4 --group-size 8 --sym --ratio 0.6' \
-    '--weight-format int4 --group-size 8 --all-layers'; do
+    '--weight-format int4 --group-size 8 --all-layers' \
+    '--weight-format int4 --group-size 8 --all-layers --quant-method search'; do
     # shellcheck disable=SC2086 # words are meant
     for i in 1 2; do
         expect 0 logits "$mini" --ids "$ids" --all $options -o cached.npy
@@ -91,6 +101,9 @@ ratio int8 --weight-format int8 --ratio 0.5
 backup-precision int8 --weight-format int8 --backup-precision none
 all-layers int8 --weight-format int8 --all-layers
 group-size-fallback int8 --weight-format int8 --group-size-fallback adjust
+quant-method int8 --weight-format int8 --quant-method search
+quant-method f16 --weight-format f16 --quant-method nncf
+quant-method weight-format --quant-method search
 group-size f32 --weight-format f32 --group-size 64
 group-size bf16 --weight-format bf16 --group-size -1
 ratio f16 --weight-format f16 --ratio 0.5

@@ -35,7 +35,7 @@ static void check_integers(int bits, bool symmetric, int64_t columns, int64_t gr
     for (int64_t i = 0; i < ROWS * columns; i++) source[i] = test_random_float(&random);
     const px_tensor tensor = {.rows = ROWS, .columns = columns, .type = PX_FLOAT_F32,
                               .data = source, .name = "t", .file = "f"};
-    const px_quant_format format = {bits, symmetric, group};
+    const px_quant_format format = {bits, symmetric, group, false};
     const px_weight_type type = bits == 4 ? PX_WEIGHT_I4 : PX_WEIGHT_I8;
     const px_plan_item item = item_of(type, format, &tensor);
     const int64_t rows = end - BEGIN, padded_rows = (rows + 15) / 16 * 16;

@@ -16,6 +16,7 @@ typedef struct option_set {
     phlox_backup_precision backup;
     bool all_layers;
     phlox_group_fallback fallback;
+    phlox_quant_method method;
     const char *weights; /* what info says */
 } option_set;
 
@@ -40,6 +41,11 @@ static const option_set sets[] = {
      .backup = PHLOX_BACKUP_NONE, .weights = "int4 asym g8, embedding and lm_head as stored"},
     {.name = "all", .format = PHLOX_WEIGHTS_INT4, .group_size = 32, .all_layers = true,
      .weights = "int4 asym g32"},
+    {.name = "search", .format = PHLOX_WEIGHTS_INT4, .group_size = 32, .symmetry = PHLOX_SYM,
+     .method = PHLOX_QUANT_SEARCH, .weights = "int4 sym g32 search, embedding and lm_head int8"},
+    {.name = "search, half", .format = PHLOX_WEIGHTS_INT4, .group_size = 8, .ratio = 0.5,
+     .method = PHLOX_QUANT_SEARCH,
+     .weights = "int4 asym g8 search for 0.5 of the weights, rest int8"},
     {.name = "adjusted", .format = PHLOX_WEIGHTS_INT4, .group_size = 128, .symmetry = PHLOX_SYM,
      .fallback = PHLOX_FALLBACK_ADJUST, .weights = "int4 sym g128, embedding and lm_head int8"},
     {.name = "ignored", .format = PHLOX_WEIGHTS_INT4, .group_size = 64,
@@ -62,6 +68,7 @@ static phlox_model_options options_of(const option_set *set)
     options.backup_precision = set->backup;
     options.all_layers = set->all_layers;
     options.group_size_fallback = set->fallback;
+    options.quant_method = set->method;
     return options;
 }
 
@@ -153,7 +160,7 @@ static void write_truth(const char *path, const phlox_model_options *options, ch
     float *values[MOST_TENSORS];
     for (size_t i = 0; i < t.count; i++) {
         const px_tensor *s = t.source[i];
-        const px_quant_format stored = {0, false, -1};
+        const px_quant_format stored = {0, false, -1, false};
         values[i] = dequantize(i < t.matrices ? &t.layers[i].format : &stored, s);
         tensors[i] = (test_tensor){.rows = i < t.matrices ? s->rows : 0, .columns = s->columns,
                                    .values = values[i]};

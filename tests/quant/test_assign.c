@@ -110,7 +110,7 @@ static void breaks_ties_by_order(void **state)
         {.name = "b", .rows = 64, .columns = 128, .sensitivity = 9e-26f},
         {.name = "head", .rows = 64, .columns = 128, .is_head = true, .sensitivity = 2e-26f}};
     px_quant_options options = {PHLOX_WEIGHTS_INT4,  128, true, 0.51, PHLOX_BACKUP_INT8_ASYM, true,
-                                PHLOX_FALLBACK_ERROR};
+                                PHLOX_FALLBACK_ERROR, false};
     assert_int_equal(px_quant_assign(&options, layers, 4, NULL), PHLOX_OK);
     const int expected[] = {8, 4, 4, 8};
     for (int i = 0; i < 4; i++) assert_int_equal(layers[i].format.bits, expected[i]);
@@ -130,7 +130,7 @@ static void names_the_layer_that_groups_do_not_divide(void **state)
     px_quant_layer layers[2] = {{.name = "fits", .rows = 8, .columns = 256},
                                 {.name = "model.layers.3.down_proj", .rows = 8, .columns = 200}};
     const px_quant_options options = {
-        PHLOX_WEIGHTS_INT4, 128, true, 1, PHLOX_BACKUP_INT8_ASYM, false, PHLOX_FALLBACK_ERROR};
+        PHLOX_WEIGHTS_INT4, 128, true, 1, PHLOX_BACKUP_INT8_ASYM, false, PHLOX_FALLBACK_ERROR, false};
     phlox_error error;
     assert_int_equal(px_quant_assign(&options, layers, 2, &error), PHLOX_ERROR_ARGUMENT);
     assert_non_null(strstr(error.message, "model.layers.3.down_proj"));
@@ -145,7 +145,7 @@ static void other_formats_have_no_choice(void **state)
     px_quant_layer layers[2] = {{.name = "embed", .rows = 8, .columns = 60, .is_embedding = true},
                                 {.name = "a", .rows = 8, .columns = 60}};
     px_quant_options options = {PHLOX_WEIGHTS_BF16,  -1, false, 1, PHLOX_BACKUP_INT8_ASYM, false,
-                                PHLOX_FALLBACK_ERROR};
+                                PHLOX_FALLBACK_ERROR, false};
     assert_int_equal(px_quant_assign(&options, layers, 2, NULL), PHLOX_OK);
     assert_int_equal(layers[0].format.bits, 0);
     assert_int_equal(layers[1].format.bits, 0);
@@ -173,6 +173,7 @@ static void fills_in_defaults(void **state)
     assert_int_equal(resolved.backup, PHLOX_BACKUP_INT8_ASYM);
     assert_false(resolved.all_layers);
     assert_int_equal(resolved.fallback, PHLOX_FALLBACK_ERROR);
+    assert_false(resolved.search);
 
     options = (phlox_model_options){.weight_format = PHLOX_WEIGHTS_INT4,
                                     .group_size = -1,
@@ -180,7 +181,8 @@ static void fills_in_defaults(void **state)
                                     .ratio = 0.25,
                                     .all_layers = true,
                                     .backup_precision = PHLOX_BACKUP_NONE,
-                                    .group_size_fallback = PHLOX_FALLBACK_ADJUST};
+                                    .group_size_fallback = PHLOX_FALLBACK_ADJUST,
+                                    .quant_method = PHLOX_QUANT_SEARCH};
     assert_int_equal(px_quant_options_resolve(&options, &resolved, NULL), PHLOX_OK);
     assert_int_equal(resolved.group_size, -1);
     assert_true(resolved.symmetric);
@@ -188,13 +190,18 @@ static void fills_in_defaults(void **state)
     assert_int_equal(resolved.backup, PHLOX_BACKUP_NONE);
     assert_true(resolved.all_layers);
     assert_int_equal(resolved.fallback, PHLOX_FALLBACK_ADJUST);
+    assert_true(resolved.search);
+    options.quant_method = PHLOX_QUANT_NNCF;
+    assert_int_equal(px_quant_options_resolve(&options, &resolved, NULL), PHLOX_OK);
+    assert_false(resolved.search);
 
     options = (phlox_model_options){.weight_format = PHLOX_WEIGHTS_INT8};
     assert_int_equal(px_quant_options_resolve(&options, &resolved, NULL), PHLOX_OK);
     assert_int_equal(resolved.group_size, -1);
     assert_false(resolved.symmetric);
     options = (phlox_model_options){
-        .weight_format = PHLOX_WEIGHTS_INT8, .group_size = -1, .symmetry = PHLOX_SYM, .ratio = 1};
+        .weight_format = PHLOX_WEIGHTS_INT8, .group_size = -1, .symmetry = PHLOX_SYM, .ratio = 1,
+        .quant_method = PHLOX_QUANT_NNCF};
     assert_int_equal(px_quant_options_resolve(&options, &resolved, NULL), PHLOX_OK);
     assert_int_equal(resolved.group_size, -1);
     assert_true(resolved.symmetric);
@@ -242,6 +249,9 @@ static void refuses_pairs_that_make_no_sense(void **state)
         options = plain;
         options.group_size_fallback = PHLOX_FALLBACK_IGNORE;
         refused(options, "group-size-fallback", formats[i].name);
+        options = plain;
+        options.quant_method = PHLOX_QUANT_SEARCH;
+        refused(options, "quant-method", formats[i].name);
         if (formats[i].format == PHLOX_WEIGHTS_INT8) continue;
         options = plain;
         options.symmetry = PHLOX_ASYM;
@@ -274,6 +284,9 @@ static void refuses_values_out_of_range(void **state)
     options = plain;
     options.group_size_fallback = (phlox_group_fallback)3;
     refused(options, "group-size-fallback", "3");
+    options = plain;
+    options.quant_method = (phlox_quant_method)3;
+    refused(options, "quant-method", "3");
     options = plain;
     options.weight_format = (phlox_weight_format)7;
     refused(options, "weight-format", "7");

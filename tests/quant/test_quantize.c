@@ -150,7 +150,7 @@ static void refuses_values_that_are_not_finite(void **state)
 {
     (void)state;
     static const px_quant_format formats[] = {
-        {4, true, 32}, {4, false, 32}, {4, true, -1}, {8, true, -1}, {8, false, -1}};
+        {4, true, 32, false}, {4, false, 32, false}, {4, true, -1, false}, {8, true, -1, false}, {8, false, -1, false}};
     static const uint32_t bad[] = {0x7f800000u, 0xff800000u, 0x7fc00000u, 0xffc00000u, 0x7fff0000u};
     for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
         for (size_t b = 0; b < sizeof bad / sizeof *bad; b++) {
@@ -185,7 +185,7 @@ static void refuses_scales_that_float16_does_not_hold(void **state)
     (void)state;
     float row[64] = {0};
     phlox_error error;
-    const px_quant_format sym4 = {4, true, 32}, asym8 = {8, false, -1}, sym8 = {8, true, -1};
+    const px_quant_format sym4 = {4, true, 32, false}, asym8 = {8, false, -1, false}, sym8 = {8, true, -1, false};
     row[40] = 8 * 65519.0f;
     assert_int_equal(quantize(sym4, PX_FLOAT_F32, row, 1, 64, &error), PHLOX_OK);
     row[40] = 8 * 65520.0f; /* rounds to infinity */
@@ -203,14 +203,14 @@ static void refuses_groups_that_do_not_divide(void **state)
 {
     (void)state;
     const float row[64] = {0};
-    static const px_quant_format formats[] = {{4, true, 48}, {4, true, 0},  {4, true, -2},
-                                              {5, true, 32}, {0, true, -1}, {4, true, 128}};
+    static const px_quant_format formats[] = {{4, true, 48, false}, {4, true, 0, false},  {4, true, -2, false},
+                                              {5, true, 32, false}, {0, true, -1, false}, {4, true, 128, false}};
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
         assert_int_equal(quantize(formats[i], PX_FLOAT_F32, row, 1, 64, NULL),
                          PHLOX_ERROR_INTERNAL);
-    assert_int_equal(quantize((px_quant_format){4, true, -1}, PX_FLOAT_F32, row, 1, 0, NULL),
+    assert_int_equal(quantize((px_quant_format){4, true, -1, false}, PX_FLOAT_F32, row, 1, 0, NULL),
                      PHLOX_ERROR_INTERNAL);
-    assert_int_equal(quantize((px_quant_format){4, true, 32}, PX_FLOAT_F32, row, 0, 64, NULL),
+    assert_int_equal(quantize((px_quant_format){4, true, 32, false}, PX_FLOAT_F32, row, 0, 64, NULL),
                      PHLOX_OK);
 }
 
