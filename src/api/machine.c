@@ -11,7 +11,7 @@
 
 /* Beyond the caches of a server. */
 static const uint64_t usual_memory = UINT64_C(1) << 30;
-enum { READ_RUNS = 2, GRAIN_BYTES = 1 << 21 };
+enum { GRAIN_BYTES = 1 << 21 };
 
 struct reading {
     const px_probes *probes;
@@ -40,8 +40,8 @@ static size_t choose_bytes(uint64_t memory)
     return (size_t)PX_MAX(memory / GRAIN_BYTES, 1) * GRAIN_BYTES;
 }
 
-/* Raises *out to the best bytes a second of several runs and distances of prefetching, unless there are
- * no pages of that size. */
+/* Raises *out to the best bytes a second of several distances of prefetching, unless there are no pages
+ * of that size. */
 static phlox_status measure_reading(px_pool *pool, const px_probes *probes, size_t bytes, bool huge,
                                     double *out, phlox_error *error)
 {
@@ -53,13 +53,11 @@ static phlox_status measure_reading(px_pool *pool, const px_probes *probes, size
     if (!reading.words) return px_fail_memory(error, bytes);
     px_pool_for(pool, words, grain, fill_range, &reading);
     const bool has_pages = !huge || px_memory_huge() >= before + bytes / 4 * 3;
-    for (int run = 0; run < READ_RUNS && has_pages; run++) {
-        for (size_t i = 0; i < PX_COUNT(distances); i++) {
-            reading.ahead = distances[i];
-            const double start = px_seconds();
-            px_pool_for(pool, words, grain, read_range, &reading);
-            *out = PX_MAX(*out, (double)bytes / (px_seconds() - start));
-        }
+    for (size_t i = 0; i < PX_COUNT(distances) && has_pages; i++) {
+        reading.ahead = distances[i];
+        const double start = px_seconds();
+        px_pool_for(pool, words, grain, read_range, &reading);
+        *out = PX_MAX(*out, (double)bytes / (px_seconds() - start));
     }
     px_pages_free(reading.words, bytes);
     return PHLOX_OK;
