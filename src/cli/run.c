@@ -168,6 +168,10 @@ static void print_statistics(const phlox_model_info *info, const phlox_statistic
         fprintf(stderr, " | longrope recomputed %llu tokens", (unsigned long long)s->recomputed_tokens);
     if (s->context_shifts)
         fprintf(stderr, " | %llu context shifts", (unsigned long long)s->context_shifts);
+    phlox_process_memory memory;
+    char peak[16];
+    if (phlox_get_process_memory(&memory))
+        fprintf(stderr, " | peak memory %s", cli_bytes(memory.peak, peak));
     fputc('\n', stderr);
 }
 
@@ -191,6 +195,10 @@ static int print_json(const struct answer *answer, const phlox_model_info *info,
         fputs("phlox: no memory for the answer as JSON\n", stderr);
         return EXIT_FAILED;
     }
+    phlox_process_memory memory;
+    if (phlox_get_process_memory(&memory))
+        json_object_set_new(json_object_get(json, "statistics"), "peak_rss_bytes",
+                            json_integer((json_int_t)memory.peak));
     json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     putchar('\n');
     json_decref(json);
