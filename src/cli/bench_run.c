@@ -76,6 +76,8 @@ struct bench {
     size_t session_count;
     int32_t *ids;    /* as many as the longest test has, and some for each session to begin elsewhere */
     double *seconds; /* [repeats, decode], of single tokens */
+    bool recomputes; /* longrope changed its factors in a repetition */
+    double joules;   /* of the repetitions */
     phlox_energy_meter *meter;
     cli_progress_bar bar;
 };
@@ -104,10 +106,26 @@ static phlox_status check_interrupted(phlox_error *error)
     return error->code;
 }
 
-/* Runs the test once behind the tokens that are there, then cuts back to them. token_seconds, of
- * decoding, may be NULL. */
-static phlox_status run_once(struct bench *b, const bench_test *test, double *seconds,
-                             double *token_seconds, phlox_error *error)
+/* Brings the first `batch` sessions to their first `depth` ids. Cutting back leaves the last of them to
+ * be computed: where a sliding window has forgotten what it saw, all of them are. */
+static phlox_status go_to_depth(struct bench *b, size_t batch, size_t depth, phlox_error *error)
+{
+    phlox_status status = PHLOX_OK;
+    for (size_t i = 0; i < batch && status == PHLOX_OK; i++) {
+        size_t length;
+        phlox_session_ids(b->sessions[i], &length);
+        length = least(length, depth ? depth - 1 : 0);
+        status = phlox_session_truncate(b->sessions[i], length, error);
+        if (status == PHLOX_OK && depth)
+            status = phlox_session_append(b->sessions[i], b->ids + length + i, depth - length, NULL,
+                                          cli_progress, &b->bar, error);
+    }
+    cli_progress_end(&b->bar);
+    return status == PHLOX_OK ? check_interrupted(error) : status;
+}
+
+static phlox_status run_timed(struct bench *b, const bench_test *test, double *seconds,
+                              double *token_seconds, phlox_error *error)
 {
     phlox_status status = PHLOX_OK;
     const double start = cli_seconds();
@@ -118,15 +136,42 @@ static phlox_status run_once(struct bench *b, const bench_test *test, double *se
         for (size_t i = 0; i < test->decode && status == PHLOX_OK; i++) {
             status = append(b, test->batch, test->depth + i, 1, error);
             const double now = cli_seconds();
-            if (token_seconds) token_seconds[i] = now - before;
+            token_seconds[i] = now - before;
             before = now;
             if (status == PHLOX_OK) status = check_interrupted(error);
         }
     }
     *seconds = cli_seconds() - start;
-    for (size_t i = 0; i < test->batch && status == PHLOX_OK; i++)
-        status = phlox_session_truncate(b->sessions[i], test->depth, error);
     return status == PHLOX_OK ? check_interrupted(error) : status;
+}
+
+static phlox_status read_meter(struct bench *b, double *joules, phlox_error *error)
+{
+    *joules = 0;
+    return b->meter ? phlox_energy_meter_read(b->meter, joules, error) : PHLOX_OK;
+}
+
+static uint64_t count_recomputes(const struct bench *b)
+{
+    phlox_statistics statistics;
+    phlox_session_statistics(b->sessions[0], &statistics);
+    return statistics.rope_recomputes;
+}
+
+/* Runs the test once: its seconds, those of each token that it decodes, and its energy. */
+static phlox_status run_once(struct bench *b, const bench_test *test, double *seconds,
+                             double *token_seconds, phlox_error *error)
+{
+    double joules_before, joules;
+    phlox_status status = go_to_depth(b, test->batch, test->depth, error);
+    const uint64_t recomputes_before = count_recomputes(b);
+    if (status == PHLOX_OK) status = read_meter(b, &joules_before, error);
+    if (status == PHLOX_OK) status = run_timed(b, test, seconds, token_seconds, error);
+    if (status == PHLOX_OK) status = read_meter(b, &joules, error);
+    if (status != PHLOX_OK) return status;
+    b->joules += joules - joules_before;
+    b->recomputes |= count_recomputes(b) > recomputes_before;
+    return PHLOX_OK;
 }
 
 static bool report_progress(struct bench *b, const char *name, size_t done, size_t all)
@@ -168,36 +213,26 @@ static bool keep_latencies(const struct bench *b, bench_row *row)
     return values && row->token_seconds;
 }
 
-static uint64_t recomputes(const struct bench *b)
-{
-    phlox_statistics statistics;
-    phlox_session_statistics(b->sessions[0], &statistics);
-    return statistics.rope_recomputes;
-}
-
 /* The repetitions, behind one that does not count. rates: [repeats] */
 static phlox_status repeat(struct bench *b, bench_row *row, double *rates, phlox_error *error)
 {
     const bench_test *const test = &row->test;
     const double tokens = (double)((test->prompt + test->decode) * test->batch);
     char name[BENCH_NAME];
-    double seconds, joules_before = 0, joules = 0;
+    double seconds;
     bench_test_name(test, name);
-    phlox_status status = run_once(b, test, &seconds, NULL, error);
-    if (status == PHLOX_OK && b->meter)
-        status = phlox_energy_meter_read(b->meter, &joules_before, error);
-    const uint64_t recomputes_before = recomputes(b);
+    phlox_status status = run_once(b, test, &seconds, b->seconds, error);
+    b->recomputes = false;
+    b->joules = 0;
     for (size_t r = 0; r < row->repeats && status == PHLOX_OK; r++) {
         report_progress(b, name, r + 1, row->repeats + 1);
         status = run_once(b, test, &seconds, b->seconds + r * test->decode, error);
         rates[r] = tokens / seconds;
-        if (status == PHLOX_OK && b->meter)
-            status = phlox_energy_meter_read(b->meter, &joules, error);
     }
     cli_progress_end(&b->bar);
     if (status != PHLOX_OK) return status;
-    row->joules = (joules - joules_before) / (tokens * (double)row->repeats);
-    if (recomputes(b) > recomputes_before)
+    row->joules = b->joules / (tokens * (double)row->repeats);
+    if (b->recomputes)
         fprintf(stderr, "phlox: %s passes the context where longrope changes its factors: its "
                 "figures contain computing the cache again\n", name);
     return PHLOX_OK;
@@ -303,34 +338,14 @@ static phlox_status prepare(struct bench *b, phlox_model *model, const bench_pla
     return status;
 }
 
-/* Every session gets its first `depth` tokens. */
-static phlox_status go_to_depth(struct bench *b, size_t depth, phlox_error *error)
-{
-    phlox_status status = PHLOX_OK;
-    for (size_t i = 0; i < b->session_count && status == PHLOX_OK; i++) {
-        size_t length;
-        phlox_session_ids(b->sessions[i], &length);
-        cli_cancels(b->sessions[i]);
-        if (length > depth) status = phlox_session_truncate(b->sessions[i], depth, error);
-        else if (length < depth)
-            status = phlox_session_append(b->sessions[i], b->ids + length + i, depth - length, NULL,
-                                          cli_progress, &b->bar, error);
-        cli_progress_end(&b->bar);
-    }
-    cli_cancels(b->sessions[0]);
-    return status;
-}
-
 phlox_status bench_run(phlox_model *model, const bench_subject *subject, const bench_plan *plan,
                        phlox_energy_meter *meter, bench_rows *rows, phlox_error *error)
 {
     struct bench b = {.subject = subject, .is_first = !rows->count, .meter = meter};
     phlox_status status = prepare(&b, model, plan, error);
-    for (size_t i = 0; i < b.test_count && status == PHLOX_OK; i++) {
-        if (!i || b.tests[i].depth != b.tests[i - 1].depth)
-            status = go_to_depth(&b, b.tests[i].depth, error);
-        if (status == PHLOX_OK) status = run_test(&b, &b.tests[i], plan->repeats, rows, error);
-    }
+    if (status == PHLOX_OK) cli_cancels(b.sessions[0]);
+    for (size_t i = 0; i < b.test_count && status == PHLOX_OK; i++)
+        status = run_test(&b, &b.tests[i], plan->repeats, rows, error);
     cli_cancels(NULL);
     for (size_t i = 0; i < b.session_count; i++) phlox_session_close(&b.sessions[i]);
     free(b.tests);
