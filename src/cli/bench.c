@@ -182,6 +182,7 @@ static void leave_out(phlox_model_options *options)
     options->backup_precision = PHLOX_BACKUP_DEFAULT;
     options->all_layers = false;
     options->group_size_fallback = PHLOX_FALLBACK_ERROR;
+    options->quant_method = PHLOX_QUANT_DEFAULT;
 }
 
 static phlox_status keep_subject(struct session *s, bench_subject *subject, phlox_error *error)
