@@ -15,7 +15,22 @@
 #define PX_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* The functions of one type of weights and activations, by the number of tokens less one. */
+/* tiles_<type>, a px_tile_fn, from the including file's inlined run_tiles(type, T, ...): a function for
+ * each number of tokens, and one that chooses. */
+#define PX_TILE_FUNCTIONS(type)                                                                    \
+    PX_EACH_TILE(PX_TILE_FUNCTION, type)                                                          \
+    static void tiles_##type(const px_weight *w, int64_t begin, int64_t end,                      \
+                             const px_token_tile *x, float *out, int64_t out_stride)              \
+    {                                                                                             \
+        static px_tile_fn *const by_tokens[] = PX_TILES(type);                                    \
+        by_tokens[x->tokens - 1](w, begin, end, x, out, out_stride);                              \
+    }
+#define PX_TILE_FUNCTION(type, T)                                                                  \
+    static void type##_##T(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x, \
+                           float *out, int64_t out_stride)                                         \
+    {                                                                                             \
+        run_tiles(PX_WEIGHT_##type, T, w, begin, end, x, out, out_stride);                        \
+    }
 #define PX_EACH_TILE(define, type)                                                                 \
     define(type, 1) define(type, 2) define(type, 3) define(type, 4) define(type, 5)               \
     define(type, 6) define(type, 7) define(type, 8)

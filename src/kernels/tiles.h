@@ -1,6 +1,6 @@
-/* The products of an instruction set from its inlined function tile(): one function for each type and
- * number of tokens, and what chooses among them. Included once, behind the definitions of tile() and
- * UNPACKS_FIRST, and of run_tiles() where PX_RUN_TILES says that there is one. */
+/* The products of an instruction set from its inlined function tile(). Included once, behind it.
+ * PX_UNPACKS_FIRST: many tokens pay for unpacking i4 first. PX_RUN_TILES: the including file has its own
+ * run_tiles(). */
 #ifndef PX_KERNELS_TILES_H
 #define PX_KERNELS_TILES_H
 
@@ -14,45 +14,23 @@ PX_INLINE void run_tiles(const int type, const int T, const px_weight *w, int64_
 }
 #endif
 
-#define TILE(type, T)                                                                              \
-    static void type##_##T(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x, \
-                           float *out, int64_t out_stride)                                         \
-    {                                                                                             \
-        run_tiles(PX_WEIGHT_##type, T, w, begin, end, x, out, out_stride);                        \
-    }
-PX_EACH_TILE(TILE, I8)
-PX_EACH_TILE(TILE, I4)
-PX_EACH_TILE(TILE, WIDE)
-
-static void tiles_i8(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x,
-                     float *out, int64_t out_stride)
-{
-    static px_tile_fn *const by_tokens[] = PX_TILES(I8);
-    by_tokens[x->tokens - 1](w, begin, end, x, out, out_stride);
-}
-
-static void tiles_i4(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x,
-                     float *out, int64_t out_stride)
-{
-    static px_tile_fn *const by_tokens[] = PX_TILES(I4);
-    by_tokens[x->tokens - 1](w, begin, end, x, out, out_stride);
-}
-
-static void tiles_wide(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x,
-                       float *out, int64_t out_stride)
-{
-    static px_tile_fn *const by_tokens[] = PX_TILES(WIDE);
-    by_tokens[x->tokens - 1](w, begin, end, x, out, out_stride);
-}
+PX_TILE_FUNCTIONS(I8)
+PX_TILE_FUNCTIONS(I4)
+#if defined(PX_UNPACKS_FIRST)
+PX_TILE_FUNCTIONS(WIDE)
+#define PX_TILES_WIDE tiles_WIDE
+#else
+#define PX_TILES_WIDE NULL
+#endif
 
 static void matmul(const px_weight *w, int64_t row_begin, int64_t row_end, const px_activation *x,
                    float *y, int64_t y_stride)
 {
     px_tile_fn *tiles = px_exact_tiles(w->type), *wide = NULL;
-    if (x->q8 != NULL && w->type == PX_WEIGHT_I8) tiles = tiles_i8;
+    if (x->q8 != NULL && w->type == PX_WEIGHT_I8) tiles = tiles_I8;
     if (x->q8 != NULL && w->type == PX_WEIGHT_I4) {
-        tiles = tiles_i4;
-        wide = UNPACKS_FIRST ? tiles_wide : NULL;
+        tiles = tiles_I4;
+        wide = PX_TILES_WIDE;
     }
     px_integer_matmul(tiles, wide, w, row_begin, row_end, x, y, y_stride);
 }
@@ -61,8 +39,8 @@ static void set_products(px_kernels *kernels)
 {
     kernels->matmul[PX_WEIGHT_I8] = matmul;
     kernels->matmul[PX_WEIGHT_I4] = matmul;
-    kernels->matmul_tiles[PX_WEIGHT_I8] = tiles_i8;
-    kernels->matmul_tiles[PX_WEIGHT_I4] = tiles_i4;
+    kernels->matmul_tiles[PX_WEIGHT_I8] = tiles_I8;
+    kernels->matmul_tiles[PX_WEIGHT_I4] = tiles_I4;
 }
 
 #endif

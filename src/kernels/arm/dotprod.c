@@ -10,8 +10,6 @@ PX_INLINE int32x4_t dot_lane(int32x4_t dot, uint8x16_t w, int8x16_t x, const int
 
 #include "kernels/arm/dot_integer.h"
 
-enum { UNPACKS_FIRST = false };
-
 PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, int64_t row_tile,
                     const px_token_tile *x, float *out, int64_t out_stride)
 {

@@ -150,8 +150,6 @@ PX_INLINE void pass_pairs(const px_weight_type type, const int T, const int H, i
         }
 }
 
-enum { UNPACKS_FIRST = false };
-
 PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, int64_t row_tile,
                     const px_token_tile *x, float *out, int64_t out_stride)
 {

@@ -69,7 +69,8 @@ PX_INLINE void add_group(const px_weight_type type, const int T, const int k, co
 
 /* Rows 4 * quarter to 4 * quarter + 3 of a tile. */
 PX_INLINE void quarter_tile(const px_weight_type type, const int T, const px_weight *w,
-                            int64_t row_tile, int quarter, const px_token_tile *x, float *out, int64_t out_stride)
+                            int64_t row_tile, int quarter, const px_token_tile *x, float *out,
+                            int64_t out_stride)
 {
     const int64_t blocks = px_column_blocks(w->columns), groups = px_weight_groups(w);
     const int64_t group_blocks = groups == 1 ? blocks : w->group_size / PX_COLUMN_BLOCK;
@@ -103,32 +104,18 @@ PX_INLINE void quarter_tile(const px_weight_type type, const int T, const px_wei
         vst1q_f32(out + t * out_stride + 4 * quarter, total[t]);
 }
 
-#define TILE(type, T)                                                                              \
-    static void type##_##T(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x, \
-                           float *out, int64_t out_stride)                                         \
-    {                                                                                             \
-        for (; begin < end; begin++, out += PX_ROW_TILE)                                          \
-            for (int quarter = 0; quarter < 4; quarter++)                                         \
-                quarter_tile(PX_WEIGHT_##type, T, w, begin, quarter, x, out, out_stride);         \
-    }
-PX_EACH_TILE(TILE, I8)
-PX_EACH_TILE(TILE, I4)
-
-static void tiles_i8(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x,
-                     float *out, int64_t out_stride)
+PX_INLINE void run_tiles(const px_weight_type type, const int T, const px_weight *w, int64_t begin,
+                         int64_t end, const px_token_tile *x, float *out, int64_t out_stride)
 {
-    static px_tile_fn *const by_tokens[] = PX_TILES(I8);
-    by_tokens[x->tokens - 1](w, begin, end, x, out, out_stride);
+    for (; begin < end; begin++, out += PX_ROW_TILE)
+        for (int quarter = 0; quarter < 4; quarter++)
+            quarter_tile(type, T, w, begin, quarter, x, out, out_stride);
 }
 
-static void tiles_i4(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x,
-                     float *out, int64_t out_stride)
-{
-    static px_tile_fn *const by_tokens[] = PX_TILES(I4);
-    by_tokens[x->tokens - 1](w, begin, end, x, out, out_stride);
-}
+PX_TILE_FUNCTIONS(I8)
+PX_TILE_FUNCTIONS(I4)
 
 px_tile_fn *px_exact_tiles(px_weight_type type)
 {
-    return type == PX_WEIGHT_I8 ? tiles_i8 : tiles_i4;
+    return type == PX_WEIGHT_I8 ? tiles_I8 : tiles_I4;
 }

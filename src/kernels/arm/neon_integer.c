@@ -71,8 +71,6 @@ PX_INLINE int32x4_t dot_end(const px_weight_type type, dots dot, int32x4_t rest,
 
 #include "kernels/arm/neon_integer.h"
 
-enum { UNPACKS_FIRST = false };
-
 PX_INLINE void tile(const px_weight_type type, const int T, const px_weight *w, int64_t row_tile,
                     const px_token_tile *x, float *out, int64_t out_stride)
 {

@@ -111,32 +111,18 @@ PX_INLINE void half_tile(const px_weight_type type, const int T, const px_weight
         _mm256_storeu_ps(out + t * out_stride + 8 * half, total[t]);
 }
 
-#define TILE(type, T)                                                                              \
-    static void type##_##T(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x, \
-                           float *out, int64_t out_stride)                                         \
-    {                                                                                             \
-        for (; begin < end; begin++, out += PX_ROW_TILE)                                          \
-            for (int half = 0; half < 2; half++)                                                  \
-                half_tile(PX_WEIGHT_##type, T, w, begin, half, x, out, out_stride);               \
-    }
-PX_EACH_TILE(TILE, I8)
-PX_EACH_TILE(TILE, I4)
-
-static void tiles_i8(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x,
-                     float *out, int64_t out_stride)
+PX_INLINE void run_tiles(const px_weight_type type, const int T, const px_weight *w, int64_t begin,
+                         int64_t end, const px_token_tile *x, float *out, int64_t out_stride)
 {
-    static px_tile_fn *const by_tokens[] = PX_TILES(I8);
-    by_tokens[x->tokens - 1](w, begin, end, x, out, out_stride);
+    for (; begin < end; begin++, out += PX_ROW_TILE)
+        for (int half = 0; half < 2; half++)
+            half_tile(type, T, w, begin, half, x, out, out_stride);
 }
 
-static void tiles_i4(const px_weight *w, int64_t begin, int64_t end, const px_token_tile *x,
-                     float *out, int64_t out_stride)
-{
-    static px_tile_fn *const by_tokens[] = PX_TILES(I4);
-    by_tokens[x->tokens - 1](w, begin, end, x, out, out_stride);
-}
+PX_TILE_FUNCTIONS(I8)
+PX_TILE_FUNCTIONS(I4)
 
 px_tile_fn *px_exact_tiles(px_weight_type type)
 {
-    return type == PX_WEIGHT_I8 ? tiles_i8 : tiles_i4;
+    return type == PX_WEIGHT_I8 ? tiles_I8 : tiles_I4;
 }

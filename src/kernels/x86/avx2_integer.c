@@ -7,7 +7,7 @@
  */
 #include "kernels/x86/avx2.h"
 
-enum { UNPACKS_FIRST = true };
+#define PX_UNPACKS_FIRST
 
 PX_INLINE int dot_offset(const int type)
 {

@@ -1,7 +1,6 @@
 /*
  * Integer weights with q8 activations in 256-bit vectors: what the AVX2 and the AVX-VNNI file share.
  * Each half of a tile, 8 rows, is the lanes of a vector. The including file defines before
- *   UNPACKS_FIRST                   whether many tokens pay for unpacking i4 first
  *   int dot_offset(type)            what its products take off the weights themselves
  *   __m256i dot_step(type, dot, value, x)  adds 32 products of unsigned weights and activations
  *   __m256i dot_end(type, dot, zero, sum)  the lanes of a block in 32 bits, with what zero * sum adds

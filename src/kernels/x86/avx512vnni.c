@@ -5,7 +5,7 @@
  */
 #include "kernels/x86/avx2.h"
 
-enum { ONE_TILE = 4 /* tokens: more take two tiles of rows together */, UNPACKS_FIRST = false };
+enum { ONE_TILE = 4 /* tokens: more take two tiles of rows together */ };
 
 PX_INLINE __m512i load512(const void *p)
 {

@@ -1,8 +1,6 @@
 /* Integer weights with q8 activations in AVX-VNNI: vpdpbusd adds four products to each lane. */
 #include "kernels/x86/avx2.h"
 
-enum { UNPACKS_FIRST = false };
-
 PX_INLINE int dot_offset(const int type)
 {
     (void)type;
