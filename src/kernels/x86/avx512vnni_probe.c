@@ -11,7 +11,7 @@ static int64_t multiply_i8(int64_t rounds)
     PX_UNROLL for (int i = 0; i < CHAINS; i++) sum[i] = _mm512_setzero_si512();
     for (int64_t round = 0; round < rounds; round++) {
         PX_UNROLL for (int i = 0; i < CHAINS; i++) {
-            PX_CHANGED_512(w);
+            PX_CHANGED(w);
             sum[i] = _mm512_dpbusd_epi32(sum[i], w, x);
         }
     }
