@@ -16,6 +16,7 @@ struct px_scratch {
     float *logits;   /* [logits_capacity, vocab] */
     float *cosine, *sine; /* [rotary_dim / 2] */
     int8_t *q8;      /* quantized input of the next matrix, in tiles as in px_activation */
+    uint8_t *u8;     /* the same, where the kernels want it */
     float *q8_scale;
     int32_t *q8_sum;
     float *inverse[2]; /* [rotary_dim / 2] frequencies, short and long */
@@ -38,8 +39,8 @@ static void scratch_free(struct px_scratch *s)
 {
     if (!s) return;
     void *const all[] = {s->x, s->normed, s->qkv, s->mixed, s->gate_up, s->projected,
-                         s->logits_in, s->logits, s->cosine, s->sine, s->q8, s->q8_scale,
-                         s->q8_sum, s->inverse[0], s->inverse[1]};
+                         s->logits_in, s->logits, s->cosine, s->sine, s->q8, s->u8,
+                         s->q8_scale, s->q8_sum, s->inverse[0], s->inverse[1]};
     for (size_t i = 0; i < PX_COUNT(all); i++) px_aligned_free(all[i]);
     free(s);
 }
@@ -72,6 +73,8 @@ static phlox_status scratch_fill(const px_engine *engine, struct px_scratch *s, 
     PX_TRY(take(&s->cosine, n, d->rotary_dim / 2, sizeof(float), error));
     PX_TRY(take(&s->sine, n, d->rotary_dim / 2, sizeof(float), error));
     PX_TRY(take(&s->q8, n, blocks * PX_COLUMN_BLOCK, 1, error));
+    if (n >= PX_MANY_TOKENS && engine->kernels->wants_u8)
+        PX_TRY(take(&s->u8, n, blocks * PX_COLUMN_BLOCK, 1, error));
     PX_TRY(take(&s->q8_scale, n, blocks, sizeof(float), error));
     PX_TRY(take(&s->q8_sum, n, blocks, sizeof(int32_t), error));
     for (int i = 0; i < 2; i++) {
@@ -132,6 +135,9 @@ static void quantize_tokens(void *context, int64_t begin, int64_t end)
                                      (int)tokens, s->q8 + first * blocks * PX_COLUMN_BLOCK,
                                      s->q8_scale + first * blocks, s->q8_sum + first * blocks);
     }
+    if (p->x.u8 == NULL) return;
+    for (int64_t i = begin * blocks * PX_COLUMN_BLOCK; i < end * blocks * PX_COLUMN_BLOCK; i++)
+        s->u8[i] = (uint8_t)(s->q8[i] + 128);
 }
 
 /* y [tokens, rows] = x [tokens, columns] times the transposed weight. */
@@ -139,9 +145,10 @@ static void multiply(const px_engine *engine, const px_weight *weight, const flo
                      int64_t stride, int64_t tokens, float *y)
 {
     const struct px_scratch *const s = engine->scratch;
-    struct product p = {engine, weight, {tokens, weight->columns, stride, x, NULL, NULL, NULL}, y};
+    struct product p = {engine, weight, {tokens, weight->columns, stride, x, NULL, NULL, NULL, NULL}, y};
     const bool is_integer = weight->type == PX_WEIGHT_I8 || weight->type == PX_WEIGHT_I4;
     if (is_integer && !engine->exact) {
+        if (tokens >= PX_MANY_TOKENS && weight->type == PX_WEIGHT_I4) p.x.u8 = s->u8;
         /* whole tiles: their tokens share cache lines */
         px_pool_for(engine->pool, tokens, PX_TOKEN_TILE, quantize_tokens, &p);
         p.x.q8 = s->q8;

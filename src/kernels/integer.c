@@ -5,9 +5,11 @@
 #include "base/memory.h"
 
 enum {
-    PANEL = 4,           /* tiles of rows whose weights stay in the cache while all tokens pass */
-    WIDE_TOKENS = 32,    /* so many pay for unpacking i4 first */
-    WIDE_COLUMNS = 18432 /* as many as there is room for */
+    PANEL = 4,          /* tiles of rows whose weights stay in the cache while all tokens pass */
+    TOKEN_BLOCK = 128,  /* tokens whose activations stay in the second cache while all rows pass */
+    WIDE_TILES = 2,     /* of rows that are unpacked together, so many columns at a time that they */
+    WIDE_COLUMNS = 512, /* stay in the first cache */
+    WIDE_BLOCKS = WIDE_COLUMNS / PX_COLUMN_BLOCK
 };
 
 px_token_tile px_activation_tile(const px_activation *x, int64_t token)
@@ -25,41 +27,63 @@ px_token_tile px_activation_tile(const px_activation *x, int64_t token)
     return tile;
 }
 
-/* One tile of i4 in the layout of i8. */
-static void widen(const px_weight *w, int64_t tile, unsigned char *out)
+/* Some tiles of i4 with some groups of columns unpacked. */
+struct panel {
+    _Alignas(64) unsigned char data[WIDE_TILES * WIDE_BLOCKS * PX_WIDE_BYTES];
+    _Alignas(64) float sums[TOKEN_BLOCK][WIDE_TILES * PX_ROW_TILE];
+    float scales[WIDE_TILES * WIDE_BLOCKS * PX_ROW_TILE];
+    uint8_t zeros[WIDE_TILES * WIDE_BLOCKS * PX_ROW_TILE];
+};
+
+/* `groups` groups of `tiles` tiles, as a matrix of their own. */
+static px_weight unpack(const px_products *products, const px_weight *w, int64_t tile,
+                        int64_t tiles, int64_t group, int64_t groups, struct panel *panel)
 {
-    enum { HALF = 4 * 4 * PX_ROW_TILE };
-    const unsigned char *from = px_weight_tile(w, tile);
-    for (int64_t block = 0; block < px_column_blocks(w->columns); block++) {
-        for (int i = 0; i < HALF; i++) out[i] = from[i] & 15;
-        for (int i = 0; i < HALF; i++) out[HALF + i] = from[i] >> 4;
-        from += HALF;
-        out += 2 * HALF;
+    px_weight part = *w;
+    part.rows = tiles * PX_ROW_TILE;
+    part.columns = PX_MIN(groups * w->group_size, w->columns - group * w->group_size);
+    part.row_bytes = px_column_blocks(part.columns) * products->block_bytes / PX_ROW_TILE;
+    part.data = panel->data;
+    part.scales = panel->scales;
+    if (w->zeros != NULL) part.zeros = panel->zeros;
+    const int64_t before = group * w->group_size / PX_COLUMN_BLOCK;
+    const size_t count = (size_t)groups * PX_ROW_TILE, size = w->half_scales ? 2 : sizeof(float);
+    for (int64_t i = 0; i < tiles; i++) {
+        const size_t from = (size_t)px_weight_group_index(w, (tile + i) * PX_ROW_TILE, group);
+        memcpy((char *)panel->scales + (size_t)i * count * size,
+               (const char *)w->scales + from * size, count * size);
+        if (w->zeros != NULL) memcpy(panel->zeros + (size_t)i * count, w->zeros + from, count);
+        products->widen(px_weight_tile(w, tile + i) + before * PX_ROW_TILE * PX_COLUMN_BLOCK / 2,
+                        px_column_blocks(part.columns), w->group_size / PX_COLUMN_BLOCK,
+                        w->zeros != NULL ? w->zeros + from : NULL,
+                        panel->data + i * PX_ROW_TILE * part.row_bytes);
     }
+    return part;
 }
 
-static const void *scales_from(const px_weight *w, int64_t index)
+/* Some tiles of i4 with all tokens, at most TOKEN_BLOCK. */
+static void wide_tiles(const px_products *products, const px_weight *w, int64_t tile, int64_t tiles,
+                       const px_activation *x, float *y, int64_t y_stride)
 {
-    return (const char *)w->scales + index * (w->half_scales ? 2 : 4);
-}
-
-/* All tokens with one tile of i4. */
-static void wide_tile(px_tile_fn *wide, const px_weight *w, int64_t tile, const px_activation *x,
-                      float *y, int64_t y_stride)
-{
-    _Alignas(64) unsigned char data[PX_ROW_TILE * WIDE_COLUMNS];
-    const int64_t first = px_weight_group_index(w, tile * PX_ROW_TILE, 0);
-    px_weight alone = *w;
-    alone.row_bytes *= 2;
-    alone.data = data;
-    alone.scales = scales_from(w, first);
-    if (w->zeros != NULL) alone.zeros = w->zeros + first;
-    alone.prefetch = 0;
-    widen(w, tile, data);
-    for (int64_t token = 0; token < x->tokens; token += PX_TOKEN_TILE) {
-        const px_token_tile from = px_activation_tile(x, token);
-        wide(&alone, 0, 1, &from, y + token * y_stride + tile * PX_ROW_TILE, y_stride);
+    struct panel panel;
+    const int64_t groups = px_weight_groups(w), step = PX_MAX(WIDE_COLUMNS / w->group_size, 1);
+    memset(panel.sums, 0, (size_t)x->tokens * sizeof panel.sums[0]);
+    for (int64_t group = 0; group < groups; group += step) {
+        const px_weight part =
+            unpack(products, w, tile, tiles, group, PX_MIN(step, groups - group), &panel);
+        const int64_t block = group * w->group_size / PX_COLUMN_BLOCK;
+        for (int64_t token = 0; token < x->tokens; token += PX_TOKEN_TILE) {
+            px_token_tile from = px_activation_tile(x, token);
+            if (products->takes_u8) from.q8 = (const int8_t *)x->u8 + (from.q8 - x->q8);
+            from.q8 += block * PX_COLUMN_BLOCK * from.tokens;
+            from.scale += block * from.tokens;
+            from.sum += block * from.tokens;
+            products->wide(&part, 0, tiles, &from, panel.sums[token], WIDE_TILES * PX_ROW_TILE);
+        }
     }
+    for (int64_t t = 0; t < x->tokens; t++)
+        memcpy(y + t * y_stride + tile * PX_ROW_TILE, panel.sums[t],
+               (size_t)(tiles * PX_ROW_TILE) * sizeof *y);
 }
 
 /* Rows [begin, end) of one tile, of which they are a part. */
@@ -74,30 +98,50 @@ static void part_of_tile(px_tile_fn *tiles, const px_weight *w, int64_t begin, i
                (size_t)(end - begin) * sizeof *y);
 }
 
-void px_integer_matmul(px_tile_fn *tiles, px_tile_fn *wide, const px_weight *w, int64_t row_begin,
-                       int64_t row_end, const px_activation *x, float *y, int64_t y_stride)
+/* Rows with tokens that are at most TOKEN_BLOCK. */
+static void token_block(const px_products *products, const px_weight *w, int64_t row_begin,
+                        int64_t row_end, const px_activation *x, float *y, int64_t y_stride)
 {
-    if (w->group_size < w->columns && w->group_size % PX_COLUMN_BLOCK != 0) {
-        px_reference_matmul(w, row_begin, row_end, x, y, y_stride);
-        return;
-    }
+    const bool is_wide = products->wide != NULL && (x->u8 != NULL || !products->takes_u8) &&
+                         x->tokens >= PX_MANY_TOKENS && w->group_size <= WIDE_COLUMNS;
     for (int64_t row = row_begin, next; row < row_end; row = next) {
         const int64_t in_tile = row % PX_ROW_TILE, left = row_end - row;
         const bool whole = in_tile == 0 && left >= PX_ROW_TILE;
-        next = row + (whole ? PX_MIN(left / PX_ROW_TILE, PANEL) * PX_ROW_TILE
+        const int64_t most = is_wide ? WIDE_TILES : PANEL;
+        next = row + (whole ? PX_MIN(left / PX_ROW_TILE, most) * PX_ROW_TILE
                             : PX_MIN(left, PX_ROW_TILE - in_tile));
-        if (whole && wide && x->tokens >= WIDE_TOKENS && w->columns <= WIDE_COLUMNS) {
-            for (; row < next; row += PX_ROW_TILE)
-                wide_tile(wide, w, row / PX_ROW_TILE, x, y, y_stride);
+        const int64_t tile = row / PX_ROW_TILE, end = next / PX_ROW_TILE;
+        if (whole && is_wide) {
+            wide_tiles(products, w, tile, end - tile, x, y, y_stride);
             continue;
         }
         for (int64_t token = 0; token < x->tokens; token += PX_TOKEN_TILE) {
             const px_token_tile from = px_activation_tile(x, token);
             float *const to = y + token * y_stride;
             if (whole)
-                tiles(w, row / PX_ROW_TILE, next / PX_ROW_TILE, &from, to + row, y_stride);
+                products->tiles(w, tile, end, &from, to + row, y_stride);
             else
-                part_of_tile(tiles, w, row, next, &from, to, y_stride);
+                part_of_tile(products->tiles, w, row, next, &from, to, y_stride);
         }
+    }
+}
+
+void px_integer_matmul(const px_products *products, const px_weight *w, int64_t row_begin,
+                       int64_t row_end, const px_activation *x, float *y, int64_t y_stride)
+{
+    if (w->group_size < w->columns && w->group_size % PX_COLUMN_BLOCK != 0) {
+        px_reference_matmul(w, row_begin, row_end, x, y, y_stride);
+        return;
+    }
+    for (int64_t token = 0; token < x->tokens; token += TOKEN_BLOCK) {
+        const px_token_tile first = px_activation_tile(x, token);
+        px_activation block = *x;
+        block.tokens = PX_MIN(x->tokens - token, TOKEN_BLOCK);
+        block.f32 = first.f32;
+        block.q8 = first.q8;
+        block.q8_scale = first.scale;
+        block.q8_sum = first.sum;
+        if (x->u8 != NULL) block.u8 += first.q8 - x->q8;
+        token_block(products, w, row_begin, row_end, &block, y + token * y_stride, y_stride);
     }
 }

@@ -37,12 +37,26 @@
 #define PX_TILES(type)                                                                            \
     {type##_1, type##_2, type##_3, type##_4, type##_5, type##_6, type##_7, type##_8}
 
-/* i4 with each integer in a byte, in the layout of i8: many tokens share the work of unpacking. */
+/* i4 with each integer in a byte: many tokens share the work of unpacking. What its data are is between
+ * an instruction set's functions below. */
 enum { PX_WEIGHT_WIDE = PX_WEIGHT_TYPES };
 
-/* px_kernels.matmul of i8 and i4 by the tiles of the type of w and the kind of x. `wide`: tiles of
- * PX_WEIGHT_WIDE when w is i4 and x is q8, or NULL. */
-void px_integer_matmul(px_tile_fn *tiles, px_tile_fn *wide, const px_weight *w, int64_t row_begin,
+/* What an instruction set has for a type of weights and a kind of activations. */
+typedef struct px_products {
+    px_tile_fn *tiles;
+    /* For i4 and q8, or NULL: tiles of PX_WEIGHT_WIDE, which add to what is in `out`, and what unpacks
+     * some groups of a tile of rows for them; zeros [groups, 16], NULL: all 8. */
+    px_tile_fn *wide;
+    void (*widen)(const unsigned char *i4, int64_t blocks, int64_t group_blocks,
+                  const uint8_t *zeros, unsigned char *out);
+    int64_t block_bytes; /* of a block of 32 columns and 16 rows, at most PX_WIDE_BYTES */
+    bool takes_u8;       /* the tiles have px_activation.u8 for q8 */
+} px_products;
+
+enum { PX_WIDE_BYTES = 9 * 64 };
+
+/* px_kernels.matmul of i8 and i4. */
+void px_integer_matmul(const px_products *products, const px_weight *w, int64_t row_begin,
                        int64_t row_end, const px_activation *x, float *y, int64_t y_stride);
 
 /* Tiles of integer weights with float32 activations, for every instruction set of a processor that

@@ -99,6 +99,8 @@ int64_t px_weight_row_bytes(px_weight_type type, int64_t columns);
  *   at tile * PX_TOKEN_TILE * blocks * 32 in q8 and tile * PX_TOKEN_TILE * blocks in the others:
  *     q8 [blocks, 8, T, 4]: four columns of each token in turn
  *     q8_scale, q8_sum [blocks, T]
+ *   u8: q8 + 128 in the same order, or NULL: PX_MANY_TOKENS or more are faster with it where
+ *   px_kernels.wants_u8. It changes no result.
  */
 typedef struct px_activation {
     int64_t tokens, columns, f32_stride;
@@ -106,7 +108,10 @@ typedef struct px_activation {
     const int8_t *q8;
     const float *q8_scale;
     const int32_t *q8_sum;
+    const uint8_t *u8;
 } px_activation;
+
+enum { PX_MANY_TOKENS = 32 };
 
 /* One tile of them: `tokens` (1 to PX_TOKEN_TILE) with q8, scale and sum as above, or f32. */
 typedef struct px_token_tile {
@@ -141,6 +146,8 @@ typedef struct px_kernels {
      * all tokens. Integer weights use x->q8 when it is not NULL, else x->f32. */
     void (*matmul[PX_WEIGHT_TYPES])(const px_weight *w, int64_t row_begin, int64_t row_end,
                                     const px_activation *x, float *y, int64_t y_stride);
+
+    bool wants_u8; /* matmul of i4 does */
 
     /* The same in tiles, for integer weights and q8 activations; else NULL. */
     px_tile_fn *matmul_tiles[PX_WEIGHT_TYPES];

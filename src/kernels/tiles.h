@@ -1,6 +1,6 @@
 /* The products of an instruction set from its inlined function tile(). Included once, behind it.
- * PX_UNPACKS_FIRST: many tokens pay for unpacking i4 first. PX_RUN_TILES: the including file has its own
- * run_tiles(). */
+ * PX_RUN_TILES: the including file has its own run_tiles(). PX_WIDE: it has run_tiles() or tile() for
+ * PX_WEIGHT_WIDE and widen(), and PX_WIDE is what else px_products has to say of them. */
 #ifndef PX_KERNELS_TILES_H
 #define PX_KERNELS_TILES_H
 
@@ -16,29 +16,27 @@ PX_INLINE void run_tiles(const int type, const int T, const px_weight *w, int64_
 
 PX_TILE_FUNCTIONS(I8)
 PX_TILE_FUNCTIONS(I4)
-#if defined(PX_UNPACKS_FIRST)
+#if defined(PX_WIDE)
 PX_TILE_FUNCTIONS(WIDE)
-#define PX_TILES_WIDE tiles_WIDE
+static const px_products products_i4 = {.tiles = tiles_I4, .wide = tiles_WIDE, .widen = widen, PX_WIDE};
 #else
-#define PX_TILES_WIDE NULL
+static const px_products products_i4 = {.tiles = tiles_I4};
 #endif
+static const px_products products_i8 = {.tiles = tiles_I8};
 
 static void matmul(const px_weight *w, int64_t row_begin, int64_t row_end, const px_activation *x,
                    float *y, int64_t y_stride)
 {
-    px_tile_fn *tiles = px_exact_tiles(w->type), *wide = NULL;
-    if (x->q8 != NULL && w->type == PX_WEIGHT_I8) tiles = tiles_I8;
-    if (x->q8 != NULL && w->type == PX_WEIGHT_I4) {
-        tiles = tiles_I4;
-        wide = PX_TILES_WIDE;
-    }
-    px_integer_matmul(tiles, wide, w, row_begin, row_end, x, y, y_stride);
+    const px_products exact = {.tiles = px_exact_tiles(w->type)};
+    const px_products *const q8 = w->type == PX_WEIGHT_I8 ? &products_i8 : &products_i4;
+    px_integer_matmul(x->q8 != NULL ? q8 : &exact, w, row_begin, row_end, x, y, y_stride);
 }
 
 static void set_products(px_kernels *kernels)
 {
     kernels->matmul[PX_WEIGHT_I8] = matmul;
     kernels->matmul[PX_WEIGHT_I4] = matmul;
+    kernels->wants_u8 = products_i4.takes_u8;
     kernels->matmul_tiles[PX_WEIGHT_I8] = tiles_I8;
     kernels->matmul_tiles[PX_WEIGHT_I4] = tiles_I4;
 }

@@ -169,7 +169,7 @@ static void free_matrix(matrix *m)
 
 typedef struct tokens {
     px_activation x;
-    check_memory f32, q8, scale, sum;
+    check_memory f32, q8, u8, scale, sum;
     int8_t *q; /* [tokens, padded]: the tokens one after the other, each as a tile of its own */
     float *q_scale;
     int32_t *q_sum;
@@ -220,9 +220,12 @@ static tokens make_tokens(int64_t count, int64_t columns, bool q8, check_data ki
                                            : (double)f32[t * stride + c];
     }
     for (int64_t t = 0; t < count; t += 8) tile_tokens(&a, t, PX_MIN(count - t, 8), q, scale, sum);
+    uint8_t *u8 = allocate(all, 32);
+    for (size_t i = 0; i < all * 32; i++) u8[i] = (uint8_t)(q[i] + 128);
     /* the last row ends where its columns end */
     a.f32 = check_input(f32, (size_t)(count * stride - gap) * sizeof *f32, 0);
     a.q8 = check_input(q, all * 32, 0);
+    a.u8 = check_input(u8, all * 32, 0);
     a.scale = check_input(scale, all * sizeof *scale, 0);
     a.sum = check_input(sum, all * sizeof *sum, 0);
     a.x.f32 = a.f32.data;
@@ -230,9 +233,11 @@ static tokens make_tokens(int64_t count, int64_t columns, bool q8, check_data ki
         a.x.q8 = a.q8.data;
         a.x.q8_scale = a.scale.data;
         a.x.q8_sum = a.sum.data;
+        a.x.u8 = a.u8.data;
     }
     free(f32);
     free(q);
+    free(u8);
     free(scale);
     free(sum);
     return a;
@@ -242,6 +247,7 @@ static void free_tokens(tokens *a)
 {
     check_memory_free(&a->f32);
     check_memory_free(&a->q8);
+    check_memory_free(&a->u8);
     check_memory_free(&a->scale);
     check_memory_free(&a->sum);
     free(a->q);
@@ -257,6 +263,7 @@ static px_activation one_token(const tokens *a, int64_t t)
     px_activation one = a->x;
     one.tokens = 1;
     one.f32 += t * one.f32_stride;
+    one.u8 = NULL;
     if (one.q8 != NULL) {
         one.q8 = a->q + t * blocks * 32;
         one.q8_scale = a->q_scale + t * blocks;
@@ -420,6 +427,18 @@ static void test_integers_f32(void **unused)
     if (!options.bench) run_integers(false);
 }
 
+/* Tokens of more than one block, for which i4 is unpacked first. */
+static void test_many_tokens(void **unused)
+{
+    (void)unused;
+    if (options.bench) return;
+    static const int64_t shapes[][2] = {{160, 32}, {160, 160}, {700, 96}, {1056, 128}, {1100, 512}};
+    uint64_t seed = 9000;
+    for (int zeros = 0; zeros < 2; zeros++)
+        for (size_t i = 0; i < PX_COUNT(shapes); i++, seed++)
+            run_shape(PX_WEIGHT_I4, true, zeros != 0, 83, shapes[i][0], shapes[i][1], 137, seed);
+}
+
 /* The largest integers against the largest activations, where 16-bit sums would saturate. */
 static void test_saturation(void **unused)
 {
@@ -431,11 +450,13 @@ static void test_saturation(void **unused)
         for (int kind = 0; kind < MATRIX_KINDS; kind++)
             for (int zeros = 0; zeros < 2; zeros++)
                 for (size_t i = 0; i < PX_COUNT(kinds); i++) {
-                    matrix m = make_matrix((px_weight_type)type, 5, 288, 96, (matrix_data)kind,
+                    matrix m = make_matrix((px_weight_type)type, 16, 288, 96, (matrix_data)kind,
                                            zeros != 0, 0, &state);
-                    tokens a = make_tokens(5, 288, true, kinds[i], &state);
-                    run_product("saturation", &m, &a, 0, 5);
-                    free_tokens(&a);
+                    for (int64_t count = 5; count <= PX_MANY_TOKENS; count += PX_MANY_TOKENS - 5) {
+                        tokens a = make_tokens(count, 288, true, kinds[i], &state);
+                        run_product("saturation", &m, &a, 0, 16);
+                        free_tokens(&a);
+                    }
                     free_matrix(&m);
                 }
 }
@@ -484,7 +505,7 @@ static void test_not_finite(void **unused)
             x[2 * 192 + 100] = values[i / 2];
             for (int t = 0; t < 5; t++)
                 k.quantize(x + t * 192, 192, t, 5, q, scale, sum);
-            const px_activation a = {5, 192, 192, x, q, scale, sum};
+            const px_activation a = {5, 192, 192, x, q, scale, sum, NULL};
             k.matmul[type](&m.w, 0, 5, &a, y, 5);
             for (int t = 0; t < 5; t++)
                 for (int r = 0; r < 5; r++) assert_int_equal(isnan(y[t * 5 + r]) != 0, t == 2);
@@ -616,6 +637,8 @@ static void test_bench(void **unused)
                     3072, 4);
         bench_shape(cases[i].type, cases[i].q8, cases[i].zeros, cases[i].group_size, 512, 3072,
                     128);
+        bench_shape(cases[i].type, cases[i].q8, cases[i].zeros, cases[i].group_size, 3072, 8192,
+                    512);
     }
 }
 
@@ -625,7 +648,8 @@ int main(int count, char **arguments)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),        cmocka_unit_test(test_floats),
         cmocka_unit_test(test_integers_q8),  cmocka_unit_test(test_integers_f32),
-        cmocka_unit_test(test_saturation),   cmocka_unit_test(test_row_stride),
+        cmocka_unit_test(test_many_tokens),  cmocka_unit_test(test_saturation),
+        cmocka_unit_test(test_row_stride),
         cmocka_unit_test(test_not_finite),   cmocka_unit_test(test_dequantize),
         cmocka_unit_test(test_bench),
     };

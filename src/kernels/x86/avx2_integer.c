@@ -7,8 +7,6 @@
  */
 #include "kernels/x86/avx2.h"
 
-#define PX_UNPACKS_FIRST
-
 PX_INLINE int dot_offset(const int type)
 {
     return type == PX_WEIGHT_I8 ? 128 : 0;
@@ -29,6 +27,22 @@ PX_INLINE __m256i dot_end(const int type, __m256i dot, __m256i zero, __m256i sum
 }
 
 #include "kernels/x86/avx2_integer.h"
+
+/* In the layout of i8; the zero points stay apart. */
+static void widen(const unsigned char *i4, int64_t blocks, int64_t group_blocks,
+                  const uint8_t *zeros, unsigned char *out)
+{
+    enum { HALF = PX_ROW_TILE * PX_COLUMN_BLOCK / 2 };
+    (void)group_blocks;
+    (void)zeros;
+    for (; blocks > 0; blocks--, i4 += HALF, out += 2 * HALF) {
+        for (int i = 0; i < HALF; i++) out[i] = i4[i] & 15;
+        for (int i = 0; i < HALF; i++) out[HALF + i] = i4[i] >> 4;
+    }
+}
+
+#define PX_WIDE .block_bytes = 8 * 64
+#include "kernels/tiles.h"
 
 void px_avx2_integer(px_kernels *kernels)
 {

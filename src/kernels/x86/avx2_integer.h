@@ -78,7 +78,10 @@ PX_INLINE void pass(const int type, const int T, const int N, const int first, c
     const int32_t *x_sum = x->sum + first;
     __m256 total[2][PASS_TOKENS];
     PX_UNROLL for (int h = 0; h < 2; h++)
-        PX_UNROLL for (int t = 0; t < N; t++) total[h][t] = _mm256_setzero_ps();
+        PX_UNROLL for (int t = 0; t < N; t++)
+            total[h][t] = type == PX_WEIGHT_WIDE
+                              ? _mm256_loadu_ps(out + (first + t) * out_stride + 8 * h)
+                              : _mm256_setzero_ps();
 
     int64_t left = blocks;
     for (int64_t group = 0; group < groups; group++) {
@@ -96,7 +99,7 @@ PX_INLINE void pass(const int type, const int T, const int N, const int first, c
             PX_UNROLL for (int h = 0; h < 2; h++)
                 PX_UNROLL for (int t = 0; t < N; t++) dot[h][t] = _mm256_setzero_si256();
             PX_UNROLL for (int line = 0; line < lines; line++) {
-                if (first == 0)
+                if (first == 0 && type != PX_WEIGHT_WIDE)
                     _mm_prefetch((const char *)p + 64 * line + w->prefetch, _MM_HINT_T0);
                 const int8_t *const x_low = q + 4 * T * line;
                 add_line(type, N, p + 64 * line, x_low, x_low + 16 * T, dot);
@@ -132,7 +135,5 @@ PX_INLINE void tile(const int type, const int T, const px_weight *w, int64_t row
     pass(type, T, N, 0, w, row_tile, x, out, out_stride);
     if (N < T) pass(type, T, T - N, N, w, row_tile, x, out, out_stride);
 }
-
-#include "kernels/tiles.h"
 
 #endif

@@ -187,15 +187,113 @@ PX_INLINE void two_tiles(const int type, const int T, const px_weight *w, int64_
             _mm512_storeu_ps(out + t * out_stride + PX_ROW_TILE * i, total[i][t]);
 }
 
+/* ---- many tokens --------------------------------------------------------------------------- */
+
+/*
+ * Signed integers w = q - zero and unsigned activations u8 = q8 + 128, so that the sum of w * q8 is the
+ * sum of w * u8 less 128 times the sum of w: no token pays for zero points. Of each block 8 lines like
+ * those of i8 with w, and a line with what its 16 sums begin with.
+ */
+static void widen(const unsigned char *i4, int64_t blocks, int64_t group_blocks,
+                  const uint8_t *zeros, unsigned char *out)
+{
+    const __m512i nibble = _mm512_set1_epi8(15), bias = _mm512_set1_epi8(-128);
+    __m512i zero = _mm512_set1_epi8(8);
+    for (int64_t block = 0; block < blocks; block++, i4 += 256, out += PX_WIDE_BYTES) {
+        if (zeros != NULL && block % group_blocks == 0) {
+            const __m128i rows = _mm_loadu_si128((const __m128i *)(const void *)zeros);
+            zero = _mm512_mullo_epi32(_mm512_cvtepu8_epi32(rows), _mm512_set1_epi32(0x01010101));
+            zeros += PX_ROW_TILE;
+        }
+        __m512i sum = _mm512_setzero_si512();
+        for (int at = 0; at < 256; at += 64) {
+            const __m512i line = load512(i4 + at);
+            const __m512i low = _mm512_sub_epi8(_mm512_and_si512(line, nibble), zero);
+            const __m512i high = _mm512_sub_epi8(
+                _mm512_and_si512(_mm512_srli_epi16(line, 4), nibble), zero);
+            _mm512_storeu_si512(out + at, low);
+            _mm512_storeu_si512(out + 256 + at, high);
+            sum = _mm512_dpbusd_epi32(sum, bias, low);
+            sum = _mm512_dpbusd_epi32(sum, bias, high);
+        }
+        _mm512_storeu_si512(out + 512, _mm512_sub_epi32(_mm512_setzero_si512(), sum));
+    }
+}
+
+/* R tiles of rows. */
+PX_INLINE void wide_tiles(const int R, const int T, const px_weight *w, int64_t row_tile,
+                          const px_token_tile *x, float *out, int64_t out_stride)
+{
+    const int64_t blocks = px_column_blocks(w->columns), groups = px_weight_groups(w);
+    const int64_t group_blocks = groups == 1 ? blocks : w->group_size / PX_COLUMN_BLOCK;
+    const unsigned char *p[2];
+    const int8_t *u8 = x->q8;
+    const float *x_scale = x->scale;
+    __m512 total[2][PX_TOKEN_TILE];
+    PX_UNROLL for (int i = 0; i < R; i++) {
+        p[i] = px_weight_tile(w, row_tile + i);
+        PX_UNROLL for (int t = 0; t < T; t++)
+            total[i][t] = _mm512_loadu_ps(out + t * out_stride + PX_ROW_TILE * i);
+    }
+
+    int64_t left = blocks;
+    for (int64_t group = 0; group < groups; group++) {
+        __m512 part[2][PX_TOKEN_TILE];
+        PX_UNROLL for (int i = 0; i < R; i++)
+            PX_UNROLL for (int t = 0; t < T; t++) part[i][t] = _mm512_setzero_ps();
+        const int64_t count = left < group_blocks ? left : group_blocks;
+        left -= count;
+        for (int64_t b = 0; b < count; b++) {
+            __m512i dot[2][PX_TOKEN_TILE];
+            PX_UNROLL for (int i = 0; i < R; i++)
+                PX_UNROLL for (int t = 0; t < T; t++) dot[i][t] = load512(p[i] + 512);
+            PX_UNROLL for (int line = 0; line < 8; line++) {
+                __m512i value[2];
+                PX_UNROLL for (int i = 0; i < R; i++) value[i] = load512(p[i] + 64 * line);
+                PX_UNROLL for (int t = 0; t < T; t++) {
+                    const __m512i four = broadcast(u8 + 4 * T * line + 4 * t);
+                    PX_UNROLL for (int i = 0; i < R; i++) {
+                        dot[i][t] = _mm512_dpbusd_epi32(dot[i][t], four, value[i]);
+                        PX_SUM_NOW(dot[i][t]);
+                    }
+                }
+            }
+            PX_UNROLL for (int t = 0; t < T; t++) {
+                const __m512 scale = _mm512_set1_ps(x_scale[t]);
+                PX_UNROLL for (int i = 0; i < R; i++)
+                    part[i][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][t]), scale, part[i][t]);
+            }
+            PX_UNROLL for (int i = 0; i < R; i++) p[i] += PX_WIDE_BYTES;
+            u8 += PX_COLUMN_BLOCK * T;
+            x_scale += T;
+        }
+        PX_UNROLL for (int i = 0; i < R; i++) {
+            const __m512 scale = group_scale(w, ((row_tile + i) * groups + group) * PX_ROW_TILE);
+            PX_UNROLL for (int t = 0; t < T; t++)
+                total[i][t] = _mm512_fmadd_ps(part[i][t], scale, total[i][t]);
+        }
+    }
+    PX_UNROLL for (int i = 0; i < R; i++)
+        PX_UNROLL for (int t = 0; t < T; t++)
+            _mm512_storeu_ps(out + t * out_stride + PX_ROW_TILE * i, total[i][t]);
+}
+
 PX_INLINE void run_tiles(const int type, const int T, const px_weight *w, int64_t begin, int64_t end,
                          const px_token_tile *x, float *out, int64_t out_stride)
 {
-    for (; T > ONE_TILE && begin + 2 <= end; begin += 2, out += 2 * PX_ROW_TILE)
-        two_tiles(type, T, w, begin, x, out, out_stride);
-    for (; begin < end; begin++, out += PX_ROW_TILE) tile(type, T, w, begin, x, out, out_stride);
+    const bool wide = type == PX_WEIGHT_WIDE;
+    for (; (wide || T > ONE_TILE) && begin + 2 <= end; begin += 2, out += 2 * PX_ROW_TILE) {
+        if (wide) wide_tiles(2, T, w, begin, x, out, out_stride);
+        else two_tiles(type, T, w, begin, x, out, out_stride);
+    }
+    for (; begin < end; begin++, out += PX_ROW_TILE) {
+        if (wide) wide_tiles(1, T, w, begin, x, out, out_stride);
+        else tile(type, T, w, begin, x, out, out_stride);
+    }
 }
 
 #define PX_RUN_TILES
+#define PX_WIDE .block_bytes = PX_WIDE_BYTES, .takes_u8 = true
 #include "kernels/tiles.h"
 
 void px_kernels_avx512vnni(px_kernels *kernels)
