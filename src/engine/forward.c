@@ -107,64 +107,14 @@ void px_engine_free(px_engine *engine)
     engine->attention = NULL;
 }
 
-/* ---- matrices ------------------------------------------------------------------------------ */
-
-struct product {
-    const px_engine *engine;
-    const px_weight *weight;
-    px_activation x;
-    float *y; /* [tokens, rows] */
-};
-
-static void product_rows(void *context, int64_t begin, int64_t end)
-{
-    const struct product *const p = context;
-    p->engine->kernels->matmul[p->weight->type](p->weight, begin, end, &p->x, p->y,
-                                                p->weight->rows);
-}
-
-static void quantize_tokens(void *context, int64_t begin, int64_t end)
-{
-    const struct product *const p = context;
-    struct px_scratch *const s = p->engine->scratch;
-    const int64_t columns = p->x.columns, blocks = blocks_of(columns);
-    for (int64_t t = begin; t < end; t++) {
-        const int64_t first = t / PX_TOKEN_TILE * PX_TOKEN_TILE;
-        const int64_t tokens = PX_MIN(p->x.tokens - first, PX_TOKEN_TILE);
-        p->engine->kernels->quantize(p->x.f32 + t * p->x.f32_stride, columns, (int)(t - first),
-                                     (int)tokens, s->q8 + first * blocks * PX_COLUMN_BLOCK,
-                                     s->q8_scale + first * blocks, s->q8_sum + first * blocks);
-    }
-    if (p->x.u8 == NULL) return;
-    for (int64_t i = begin * blocks * PX_COLUMN_BLOCK; i < end * blocks * PX_COLUMN_BLOCK; i++)
-        s->u8[i] = (uint8_t)(s->q8[i] + 128);
-}
-
-/* y [tokens, rows] = x [tokens, columns] times the transposed weight. */
-static void multiply(const px_engine *engine, const px_weight *weight, const float *x,
-                     int64_t stride, int64_t tokens, float *y)
-{
-    const struct px_scratch *const s = engine->scratch;
-    struct product p = {engine, weight, {tokens, weight->columns, stride, x, NULL, NULL, NULL, NULL}, y};
-    const bool is_integer = weight->type == PX_WEIGHT_I8 || weight->type == PX_WEIGHT_I4;
-    if (is_integer && !engine->exact) {
-        if (tokens >= PX_MANY_TOKENS && weight->type == PX_WEIGHT_I4) p.x.u8 = s->u8;
-        /* whole tiles: their tokens share cache lines */
-        px_pool_for(engine->pool, tokens, PX_TOKEN_TILE, quantize_tokens, &p);
-        p.x.q8 = s->q8;
-        p.x.q8_scale = s->q8_scale;
-        p.x.q8_sum = s->q8_sum;
-    }
-    px_pool_for(engine->pool, weight->rows, PX_ROW_TILE, product_rows, &p);
-}
-
-/* ---- the pieces of a layer, each over a range of tokens ------------------------------------- */
+/* ---- the pieces of a layer, each for one token ----------------------------------------------- */
 
 struct step {
     const px_engine *engine;
     const px_step_token *tokens;
     int64_t count;
     const float *norm;
+    bool is_pending; /* the last product is still to be added to the residual stream */
 };
 
 static void embed(void *context, int64_t begin, int64_t end)
@@ -181,34 +131,90 @@ static void embed(void *context, int64_t begin, int64_t end)
     }
 }
 
-static void normalise(void *context, int64_t begin, int64_t end)
+static void normalise_to(const struct step *step, int64_t t, float *out)
 {
-    const struct step *const step = context;
     const px_engine *const e = step->engine;
     const int64_t hidden = e->desc->hidden_size;
-    for (int64_t t = begin; t < end; t++)
-        e->kernels->rms_norm(e->scratch->x + t * hidden, step->norm, hidden, e->desc->rms_norm_eps,
-                             e->scratch->normed + t * hidden);
+    float *const x = e->scratch->x + t * hidden;
+    if (step->is_pending) e->kernels->add(x, e->scratch->projected + t * hidden, hidden);
+    e->kernels->rms_norm(x, step->norm, hidden, e->desc->rms_norm_eps, out);
 }
 
-static void add_residual(void *context, int64_t begin, int64_t end)
+static void normalise(const struct step *step, int64_t t)
 {
-    const struct step *const step = context;
-    const px_engine *const e = step->engine;
-    const int64_t hidden = e->desc->hidden_size;
-    e->kernels->add(e->scratch->x + begin * hidden, e->scratch->projected + begin * hidden,
-                    (end - begin) * hidden);
+    normalise_to(step, t, step->engine->scratch->normed + t * step->engine->desc->hidden_size);
 }
 
-static void activate(void *context, int64_t begin, int64_t end)
+static void activate(const struct step *step, int64_t t)
 {
-    const struct step *const step = context;
     const px_engine *const e = step->engine;
     const int64_t inner = e->desc->intermediate_size;
+    float *const gate = e->scratch->gate_up + t * 2 * inner;
+    e->kernels->swiglu(gate, gate + inner, inner, gate);
+}
+
+/* ---- matrices ------------------------------------------------------------------------------ */
+
+struct product {
+    const struct step *step;
+    void (*prepare)(const struct step *step, int64_t token);
+    const px_weight *weight;
+    px_activation x;
+    float *y; /* [tokens, rows] */
+};
+
+static void prepare_tokens(void *context, int64_t begin, int64_t end)
+{
+    const struct product *const p = context;
+    const px_engine *const e = p->step->engine;
+    struct px_scratch *const s = e->scratch;
+    const int64_t columns = p->x.columns, blocks = blocks_of(columns);
     for (int64_t t = begin; t < end; t++) {
-        float *const gate = e->scratch->gate_up + t * 2 * inner;
-        e->kernels->swiglu(gate, gate + inner, inner, gate);
+        if (p->prepare) p->prepare(p->step, t);
+        if (!p->x.q8) continue;
+        const int64_t first = t / PX_TOKEN_TILE * PX_TOKEN_TILE;
+        const int64_t tokens = PX_MIN(p->x.tokens - first, PX_TOKEN_TILE);
+        e->kernels->quantize(p->x.f32 + t * p->x.f32_stride, columns, (int)(t - first),
+                             (int)tokens, s->q8 + first * blocks * PX_COLUMN_BLOCK,
+                             s->q8_scale + first * blocks, s->q8_sum + first * blocks);
     }
+    if (!p->x.u8) return;
+    for (int64_t i = begin * blocks * PX_COLUMN_BLOCK; i < end * blocks * PX_COLUMN_BLOCK; i++)
+        s->u8[i] = (uint8_t)(s->q8[i] + 128);
+}
+
+static void product_rows(void *context, int64_t begin, int64_t end)
+{
+    const struct product *const p = context;
+    p->step->engine->kernels->matmul[p->weight->type](p->weight, begin, end, &p->x, p->y,
+                                                      p->weight->rows);
+}
+
+/* y [tokens, rows] = x [tokens, columns] times the transposed weight. `prepare` makes a token's x, and
+ * where it is NULL they are there. */
+static void multiply(const struct step *step, const px_weight *weight,
+                     void (*prepare)(const struct step *step, int64_t token), const float *x,
+                     int64_t stride, int64_t tokens, float *y)
+{
+    const px_engine *const e = step->engine;
+    const struct px_scratch *const s = e->scratch;
+    struct product p = {
+        .step = step,
+        .prepare = prepare,
+        .weight = weight,
+        .x = {.tokens = tokens, .columns = weight->columns, .f32_stride = stride, .f32 = x},
+        .y = y,
+    };
+    const bool is_integer = weight->type == PX_WEIGHT_I8 || weight->type == PX_WEIGHT_I4;
+    if (is_integer && !e->exact) {
+        p.x.q8 = s->q8;
+        p.x.q8_scale = s->q8_scale;
+        p.x.q8_sum = s->q8_sum;
+        if (tokens >= PX_MANY_TOKENS && weight->type == PX_WEIGHT_I4) p.x.u8 = s->u8;
+    }
+    /* whole tiles: their tokens share cache lines */
+    if (prepare || p.x.q8) px_pool_for(e->pool, tokens, PX_TOKEN_TILE, prepare_tokens, &p);
+    px_pool_for(e->pool, weight->rows, PX_ROW_TILE, product_rows, &p);
 }
 
 /* ---- the network --------------------------------------------------------------------------- */
@@ -219,21 +225,17 @@ static void run_layer(struct step *step, int64_t layer)
     const px_layer_weights *const w = &e->weights->layers[layer];
     struct px_scratch *const s = e->scratch;
     const int64_t n = step->count, hidden = e->desc->hidden_size;
-    const int64_t heads = e->desc->num_attention_heads;
+    const int64_t heads = e->desc->num_attention_heads, inner = e->desc->intermediate_size;
 
     step->norm = w->input_norm;
-    px_pool_for(e->pool, n, 1, normalise, step);
-    multiply(e, &w->qkv, s->normed, hidden, n, s->qkv);
+    multiply(step, &w->qkv, normalise, s->normed, hidden, n, s->qkv);
     px_attention_run(e->attention, layer, s->qkv, s->cosine, s->sine, s->mixed);
-    multiply(e, &w->o, s->mixed, heads * e->desc->head_dim, n, s->projected);
-    px_pool_for(e->pool, n, 1, add_residual, step);
+    multiply(step, &w->o, NULL, s->mixed, heads * e->desc->head_dim, n, s->projected);
+    step->is_pending = true;
 
     step->norm = w->post_norm;
-    px_pool_for(e->pool, n, 1, normalise, step);
-    multiply(e, &w->gate_up, s->normed, hidden, n, s->gate_up);
-    px_pool_for(e->pool, n, 1, activate, step);
-    multiply(e, &w->down, s->gate_up, 2 * (int64_t)e->desc->intermediate_size, n, s->projected);
-    px_pool_for(e->pool, n, 1, add_residual, step);
+    multiply(step, &w->gate_up, normalise, s->normed, hidden, n, s->gate_up);
+    multiply(step, &w->down, activate, s->gate_up, 2 * inner, n, s->projected);
 }
 
 /* Final norm and lm_head, only for the tokens whose logits are wanted. */
@@ -243,11 +245,9 @@ static phlox_status run_head(struct step *step, phlox_error *error)
     struct px_scratch *const s = e->scratch;
     const int64_t hidden = e->desc->hidden_size, vocab = e->desc->vocab_size;
     int64_t wanted = 0;
-    for (int64_t t = 0; t < step->count; t++) {
-        if (!step->tokens[t].logits) continue;
-        e->kernels->rms_norm(s->x + t * hidden, e->weights->final_norm, hidden,
-                             e->desc->rms_norm_eps, s->logits_in + wanted++ * hidden);
-    }
+    step->norm = e->weights->final_norm;
+    for (int64_t t = 0; t < step->count; t++)
+        if (step->tokens[t].logits) normalise_to(step, t, s->logits_in + wanted++ * hidden);
     if (!wanted) return PHLOX_OK;
     if (wanted > s->logits_capacity) {
         px_aligned_free(s->logits);
@@ -256,7 +256,7 @@ static phlox_status run_head(struct step *step, phlox_error *error)
         PX_TRY(take(&s->logits, wanted, vocab, sizeof(float), error));
         s->logits_capacity = wanted;
     }
-    multiply(e, &e->weights->lm_head, s->logits_in, hidden, wanted, s->logits);
+    multiply(step, &e->weights->lm_head, NULL, s->logits_in, hidden, wanted, s->logits);
     const float *row = s->logits;
     for (int64_t t = 0; t < step->count; t++) {
         if (!step->tokens[t].logits) continue;
