@@ -12,6 +12,7 @@ struct px_pool {
     px_thread **workers; /* [threads - 1] */
     px_monitor *monitor;
     struct worker *arguments;
+    struct share *shares; /* [threads] */
 
     /* The work, written by the caller before `round` is raised. */
     px_range_fn *run;
@@ -22,7 +23,6 @@ struct px_pool {
     atomic_uint round;     /* raised for each piece of work */
     atomic_int pending;    /* workers that have not finished this round */
     atomic_int sleepers;   /* workers that wait on the monitor */
-    atomic_llong next;     /* px_pool_take: the next index */
     atomic_bool stop;
 };
 
@@ -31,19 +31,37 @@ struct worker {
     int index;
 };
 
+/* px_pool_take: a thread's range, of which `next` on is left. */
+struct share {
+    _Alignas(64) atomic_llong next;
+    int64_t end;
+};
+
+/* The beginning of a thread's range of the work. */
+static int64_t share_begin(const px_pool *pool, int index)
+{
+    const int64_t grains = (pool->count + pool->grain - 1) / pool->grain;
+    return PX_MIN(grains * index / pool->threads * pool->grain, pool->count);
+}
+
+/* What is left of a thread's share, piece by piece. */
+static void take_from(px_pool *pool, struct share *share)
+{
+    for (;;) {
+        const int64_t begin = atomic_fetch_add(&share->next, pool->grain);
+        if (begin >= share->end) return;
+        pool->run(pool->context, begin, PX_MIN(begin + pool->grain, share->end));
+    }
+}
+
 static void run_share(px_pool *pool, int index)
 {
-    const int64_t count = pool->count, grain = pool->grain;
     if (pool->take) {
-        for (;;) {
-            const int64_t begin = atomic_fetch_add(&pool->next, grain);
-            if (begin >= count) return;
-            pool->run(pool->context, begin, PX_MIN(begin + grain, count));
-        }
+        for (int i = 0; i < pool->threads; i++)
+            take_from(pool, &pool->shares[(index + i) % pool->threads]);
+        return;
     }
-    const int64_t grains = (count + grain - 1) / grain;
-    const int64_t begin = grains * index / pool->threads * grain;
-    const int64_t end = PX_MIN(grains * (index + 1) / pool->threads * grain, count);
+    const int64_t begin = share_begin(pool, index), end = share_begin(pool, index + 1);
     if (begin < end) pool->run(pool->context, begin, end);
 }
 
@@ -99,7 +117,10 @@ static void run_all(px_pool *pool, int64_t count, int64_t grain, bool take, px_r
     pool->count = count;
     pool->grain = grain;
     pool->take = take;
-    atomic_store(&pool->next, 0);
+    for (int i = 0; i < pool->threads && take; i++) {
+        atomic_store(&pool->shares[i].next, share_begin(pool, i));
+        pool->shares[i].end = share_begin(pool, i + 1);
+    }
     atomic_store(&pool->pending, pool->threads - 1);
     start_round(pool);
     run_share(pool, 0);
@@ -132,8 +153,9 @@ phlox_status px_pool_create(int threads, px_pool **out, phlox_error *error)
     pool->monitor = px_monitor_create();
     pool->workers = px_calloc((size_t)threads, sizeof *pool->workers);
     pool->arguments = px_calloc((size_t)threads, sizeof *pool->arguments);
+    pool->shares = px_aligned_alloc((size_t)threads * sizeof *pool->shares);
     phlox_status status = PHLOX_OK;
-    if (!pool->monitor || !pool->workers || !pool->arguments)
+    if (!pool->monitor || !pool->workers || !pool->arguments || !pool->shares)
         status = px_fail_memory(error, (size_t)threads * sizeof *pool->workers);
     for (int i = 1; i < threads && status == PHLOX_OK; i++) {
         pool->arguments[i] = (struct worker){pool, i};
@@ -162,5 +184,6 @@ void px_pool_free(px_pool *pool)
     px_monitor_free(pool->monitor);
     free(pool->workers);
     free(pool->arguments);
+    px_aligned_free(pool->shares);
     free(pool);
 }

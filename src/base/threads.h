@@ -18,8 +18,8 @@ typedef void px_range_fn(void *context, int64_t begin, int64_t end);
  * runs them; returns when all are done. One caller at a time. */
 void px_pool_for(px_pool *pool, int64_t count, int64_t grain, px_range_fn *run, void *context);
 
-/* Like px_pool_for, but each thread takes the next `grain` when it has finished one: for work whose
- * pieces differ. */
+/* Like px_pool_for, but a thread takes its range in pieces of `grain`, and then those that are left of
+ * the others': for work whose pieces differ, or threads on unequal cores. */
 void px_pool_take(px_pool *pool, int64_t count, int64_t grain, px_range_fn *run, void *context);
 
 #endif

@@ -155,6 +155,11 @@ static void activate(const struct step *step, int64_t t)
 
 /* ---- matrices ------------------------------------------------------------------------------ */
 
+enum {
+    PIECES = 16,            /* of a thread's rows, so that another can help when a core is slow */
+    GRAIN = 2 * PX_ROW_TILE /* rows */
+};
+
 struct product {
     const struct step *step;
     void (*prepare)(const struct step *step, int64_t token);
@@ -214,7 +219,9 @@ static void multiply(const struct step *step, const px_weight *weight,
     }
     /* whole tiles: their tokens share cache lines */
     if (prepare || p.x.q8) px_pool_for(e->pool, tokens, PX_TOKEN_TILE, prepare_tokens, &p);
-    px_pool_for(e->pool, weight->rows, PX_ROW_TILE, product_rows, &p);
+    const int64_t pieces = (int64_t)px_pool_threads(e->pool) * PIECES;
+    const int64_t piece = (weight->rows / pieces + GRAIN - 1) / GRAIN * GRAIN;
+    px_pool_take(e->pool, weight->rows, PX_MAX(piece, GRAIN), product_rows, &p);
 }
 
 /* ---- the network --------------------------------------------------------------------------- */
