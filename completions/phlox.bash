@@ -4,7 +4,7 @@ _phlox()
 {
     local commands='run info tokenize detokenize logits perplexity compare bench cache version help'
     local model='--weight-format --group-size --sym --asym --ratio --backup-precision
-        --all-layers --group-size-fallback --quant-method --exact --kv-cache --threads --cpu-mask
+        --all-layers --group-size-fallback --quant-method --exact --kv-cache --huge-pages --threads --cpu-mask
         --context-size
         --chat-format --no-cache --cache-dir --cache-limit'
     local generation='--max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty
@@ -25,6 +25,7 @@ _phlox()
     --group-size-fallback) words='error ignore adjust' ;;
     --quant-method) words='nncf search' ;;
     --kv-cache) words='f32 f16 int8 int4' ;;
+    --huge-pages) words='auto on off' ;;
     --speculate) words='auto off' ;;
     --cache-dir | --powercap)
         COMPREPLY=($(compgen -d -- "$word"))

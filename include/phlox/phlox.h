@@ -126,6 +126,13 @@ typedef enum phlox_kv_cache {
     PHLOX_KV_INT4
 } phlox_kv_cache;
 
+/* Whether weights move from the mapped file to memory in pages of 2 MB behind the first tokens. */
+typedef enum phlox_huge_pages {
+    PHLOX_HUGE_AUTO = 0, /* where half as much memory again is free and reading was measured faster */
+    PHLOX_HUGE_ON,       /* where the system gives such pages */
+    PHLOX_HUGE_OFF
+} phlox_huge_pages;
+
 typedef enum phlox_quant_method {
     PHLOX_QUANT_DEFAULT = 0, /* nncf */
     PHLOX_QUANT_NNCF,        /* int4 exactly as NNCF rounds it */
@@ -147,6 +154,7 @@ typedef struct phlox_model_options {
     bool describe_only;       /* load no weights: information and tokens, but no sessions */
     bool exact;           /* float32 activations and cache, whatever the weights */
     phlox_kv_cache kv_cache;
+    phlox_huge_pages huge_pages;
     int32_t threads;      /* 0: one for each core that the process may use */
     uint64_t cpu_mask;    /* PHLOX_CPU_* features to hide; they are only ever taken away */
     int32_t context_size; /* most tokens of a session; 0: what the model was trained for */
@@ -278,6 +286,7 @@ typedef struct phlox_statistics {
     uint64_t kv_bytes;         /* memory of this session's cache */
     uint64_t speculated_steps; /* decode steps that had drafted tokens in them */
     uint64_t drafted_tokens, accepted_tokens; /* accepted: drafted, and right */
+    uint64_t huge_page_bytes;  /* of the model's weights that are in pages of 2 MB */
 } phlox_statistics;
 
 PHLOX_API void phlox_session_statistics(const phlox_session *session, phlox_statistics *out);

@@ -45,6 +45,12 @@ static const struct word caches[] = {
     {"default", PHLOX_KV_DEFAULT}, {"f32", PHLOX_KV_F32},   {"f16", PHLOX_KV_F16},
     {"int8", PHLOX_KV_INT8},       {"int4", PHLOX_KV_INT4}, {NULL, 0},
 };
+static const struct word pages[] = {
+    {"auto", PHLOX_HUGE_AUTO},
+    {"on", PHLOX_HUGE_ON},
+    {"off", PHLOX_HUGE_OFF},
+    {NULL, 0},
+};
 static const struct word methods[] = {
     {"nncf", PHLOX_QUANT_NNCF},
     {"search", PHLOX_QUANT_SEARCH},
@@ -66,6 +72,9 @@ static const phlox_option model_options[] = {
     {"exact", NULL, "float32 activations and cache, whatever the weights"},
     {"kv-cache", "f32|f16|int8|int4",
      "keys and values (default: int8 with integer weights, else f32)"},
+    {"huge-pages", "auto|on|off",
+     "move weights to pages of 2 MB behind the first tokens (default auto: where that was measured "
+     "to be faster)"},
     {"threads", "N", "threads to compute with (default: all cores)"},
     {"cpu-mask", "NAMES", "CPU features not to use, e.g. avx2 (comma separated, or a number)"},
     {"context-size", "N", "most tokens of a session (default: the model's own)"},
@@ -88,6 +97,7 @@ static const struct row model_rows[PX_COUNT(model_options)] = {
     {WORD, MODEL(quant_method), 0, 0, methods},
     {SWITCH, MODEL(exact), 0, 0, NULL},
     {WORD, MODEL(kv_cache), 0, 0, caches},
+    {WORD, MODEL(huge_pages), 0, 0, pages},
     {INTEGER, MODEL(threads), 1, 1024, NULL},
     {MASK, MODEL(cpu_mask), 0, 0, NULL},
     {INTEGER, MODEL(context_size), 1, 1 << 24, NULL},

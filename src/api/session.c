@@ -57,6 +57,10 @@ void phlox_session_cancel(phlox_session *session)
 void phlox_session_statistics(const phlox_session *session, phlox_statistics *out)
 {
     *out = session->statistics;
+    const px_runtime *const runtime = session->runtime;
+    px_device_info info;
+    runtime->device->info(runtime->model, &info);
+    out->huge_page_bytes = info.huge_page_bytes;
     out->kv_bytes = session->runtime->device->sequence_bytes(session->sequence);
 }
 

@@ -170,6 +170,8 @@ static void print_statistics(const phlox_model_info *info, const phlox_statistic
         fprintf(stderr, " | %llu context shifts", (unsigned long long)s->context_shifts);
     phlox_process_memory memory;
     char peak[16];
+    if (s->huge_page_bytes)
+        fprintf(stderr, " | %s in 2 MB pages", cli_bytes(s->huge_page_bytes, peak));
     if (phlox_get_process_memory(&memory))
         fprintf(stderr, " | peak memory %s", cli_bytes(memory.peak, peak));
     fputc('\n', stderr);
@@ -181,7 +183,7 @@ static int print_json(const struct answer *answer, const phlox_model_info *info,
 {
     json_t *const text = json_stringn(answer->text ? answer->text : "", answer->size);
     json_t *const json = json_pack(
-        "{s:o, s:s, s:I, s:I, s:O, s:{s:s, s:s, s:s, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:I}}",
+        "{s:o, s:s, s:I, s:I, s:O, s:{s:s, s:s, s:s, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I}}",
         "text", text, "stop", stop_name(result->stop), "prompt_tokens", (json_int_t)prompt_count,
         "generated_tokens", (json_int_t)result->tokens, "tokens", answer->tokens, "statistics",
         "device", info->device, "kernels", info->kernels, "weights", info->weights,
@@ -190,7 +192,8 @@ static int print_json(const struct answer *answer, const phlox_model_info *info,
         rate(s->decode_tokens, s->decode_seconds), "rope_recomputes",
         (json_int_t)s->rope_recomputes, "context_shifts", (json_int_t)s->context_shifts,
         "speculated_steps", (json_int_t)s->speculated_steps, "drafted_tokens",
-        (json_int_t)s->drafted_tokens, "accepted_tokens", (json_int_t)s->accepted_tokens);
+        (json_int_t)s->drafted_tokens, "accepted_tokens", (json_int_t)s->accepted_tokens,
+        "huge_page_bytes", (json_int_t)s->huge_page_bytes);
     if (!json) {
         fputs("phlox: no memory for the answer as JSON\n", stderr);
         return EXIT_FAILED;

@@ -2,6 +2,7 @@
 
 #include "base/os.h"
 #include "engine/forward.h"
+#include "engine/huge.h"
 #include "engine/plan.h"
 
 #include <math.h>
@@ -17,6 +18,7 @@ struct px_device_model {
     const px_checkpoint *checkpoint;
     px_kernels kernels;
     px_weights weights;
+    px_huge huge;
     px_engine engine;
     px_pool *pool;
     px_monitor *steps; /* held by the step that runs */
@@ -61,6 +63,8 @@ static phlox_status open_model(px_device_model *model, const px_device_options *
     model->engine = (px_engine){.desc = &model->checkpoint->desc, .weights = &model->weights,
                                 .kernels = &model->kernels, .pool = model->pool,
                                 .exact = options->user->exact};
+    px_huge_init(&model->huge, &model->weights, model->checkpoint->desc.num_hidden_layers,
+                 model->pool, options->user->huge_pages);
     model->cache_type =
         choose_cache_type(model->weights.layers[0].qkv.type, options->user);
     return PHLOX_OK;
@@ -70,6 +74,7 @@ static void cpu_close(px_device_model *model)
 {
     if (!model) return;
     px_engine_free(&model->engine);
+    px_huge_free(&model->huge);
     px_weights_free(&model->weights);
     px_pool_free(model->pool);
     px_monitor_free(model->steps);
@@ -101,6 +106,7 @@ static void cpu_info(const px_device_model *model, px_device_info *out)
         .threads = px_pool_threads(model->pool),
         .from_cache = model->weights.from_cache,
         .most_tokens = MOST_TOKENS,
+        .huge_page_bytes = atomic_load(&model->huge.bytes),
     };
     snprintf(out->weights, sizeof out->weights, "%s", model->weights.summary);
 }
@@ -209,6 +215,7 @@ static phlox_status cpu_forward(px_device_model *model, const px_batch_item *ite
     if (!tokens) return px_fail_memory(error, all * sizeof *tokens);
     px_monitor_lock(model->steps);
     const phlox_status status = run_step(model, items, count, tokens, error);
+    px_huge_step(&model->huge, (int64_t)all);
     px_monitor_unlock(model->steps);
     free(tokens);
     return status;

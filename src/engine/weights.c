@@ -11,8 +11,6 @@
 
 static const uint64_t checked_bytes = 256 << 20; /* larger checkpoints are not checked when opened */
 
-enum { PREFETCH_AHEAD = 8192 /* bytes */ };
-
 /* Sections of a packed item, in this order; scales and zeros only where there are any. */
 enum { DATA, SCALES, ZEROS, PARTS };
 
@@ -258,7 +256,7 @@ static void bind(const px_plan *plan, const struct sink *sink, px_weights *weigh
                             .group_size = item->group_size ? item->group_size
                                                            : item->tensor->columns,
                             .row_bytes = px_weight_row_bytes(item->type, item->tensor->columns),
-                            .prefetch = PREFETCH_AHEAD};
+                            .prefetch = PX_PREFETCH_AHEAD};
         if (item->as_stored) {
             weight.data = item->tensor->data;
         } else {

@@ -8,6 +8,8 @@
 #include "checkpoint/checkpoint.h"
 #include "kernels/kernels.h"
 
+enum { PX_PREFETCH_AHEAD = 8192 /* bytes */ };
+
 typedef struct px_layer_weights {
     const float *input_norm, *post_norm; /* [hidden] */
     px_weight qkv, o, gate_up, down;     /* shapes: px_role in model.h */
