@@ -59,12 +59,7 @@ static phlox_status catch_up(struct batch *batch, struct member *member, phlox_e
 {
     phlox_session *const session = member->session;
     const px_runtime *const runtime = batch->runtime;
-    const bool is_long = px_desc_is_long(runtime->desc, session->ids.count);
-    if (is_long != session->is_long) {
-        member->dropped = session->cached;
-        px_session_cut_cache(session, 0);
-    }
-    session->is_long = is_long;
+    member->dropped = px_session_choose_rope(session);
     member->count = session->ids.count - session->cached;
     const double start = px_seconds();
     while (session->cached < member->before) {
@@ -73,7 +68,7 @@ static phlox_status catch_up(struct batch *batch, struct member *member, phlox_e
             .sequence = session->sequence,
             .ids = session->ids.data + session->cached,
             .count = PX_MIN(member->before - session->cached, runtime->most_tokens),
-            .is_long = is_long,
+            .is_long = session->is_long,
         };
         PX_TRY(runtime->device->forward(runtime->model, &item, 1, error));
         session->cached += item.count;

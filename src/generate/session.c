@@ -45,6 +45,15 @@ void px_session_cut_cache(phlox_session *session, size_t length)
                                                          PX_MIN(session->cached, length));
 }
 
+size_t px_session_choose_rope(phlox_session *session)
+{
+    const bool is_long = px_desc_is_long(session->runtime->desc, session->ids.count);
+    const size_t dropped = is_long != session->is_long ? session->cached : 0;
+    if (is_long != session->is_long) px_session_cut_cache(session, 0);
+    session->is_long = is_long;
+    return dropped;
+}
+
 phlox_status px_session_check_ids(const phlox_session *session, const int32_t *ids, size_t count,
                                   phlox_error *error)
 {
@@ -69,9 +78,6 @@ static phlox_status fill_cache(phlox_session *session, size_t first, float *all,
 {
     const px_runtime *const runtime = session->runtime;
     const size_t end = session->ids.count, vocab = (size_t)runtime->desc->vocab_size;
-    const bool is_long = px_desc_is_long(runtime->desc, end);
-    if (is_long != session->is_long) px_session_cut_cache(session, 0);
-    session->is_long = is_long;
     phlox_progress report = {.what = "reading the prompt", .total = end - session->cached};
     while (session->cached < end) {
         if (atomic_load(&session->cancelled))
@@ -86,7 +92,7 @@ static phlox_status fill_cache(phlox_session *session, size_t first, float *all,
             .sequence = session->sequence,
             .ids = session->ids.data + session->cached,
             .count = count,
-            .is_long = is_long,
+            .is_long = session->is_long,
             .logits = in_all    ? all + (session->cached - first) * vocab
                       : is_last ? session->logits
                                 : NULL,
@@ -120,10 +126,8 @@ static phlox_status compute(phlox_session *session, size_t first, float *all,
                             phlox_progress_fn *progress, void *progress_user, phlox_error *error)
 {
     const double start = px_seconds();
-    const bool switches = px_desc_is_long(session->runtime->desc, session->ids.count) !=
-                          session->is_long;
-    const size_t dropped = switches ? session->cached : 0;
-    const size_t count = session->ids.count - session->cached + dropped;
+    const size_t dropped = px_session_choose_rope(session);
+    const size_t count = session->ids.count - session->cached;
     PX_TRY(fill_cache(session, first, all, progress, progress_user, error));
     px_session_count(session, count, dropped, px_seconds() - start);
     return PHLOX_OK;

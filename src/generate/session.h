@@ -93,6 +93,9 @@ phlox_status px_session_check_ids(const phlox_session *session, const int32_t *i
                                   phlox_error *error);
 /* Keeps at most the first `length` ids in the device's cache. */
 void px_session_cut_cache(phlox_session *session, size_t length);
+/* Takes the longrope factors of all ids. When they are others, the cache is dropped: returns how many ids
+ * were in it. */
+size_t px_session_choose_rope(phlox_session *session);
 /* Adds `count` computed ids to the statistics: one behind others is a decoded one. `dropped` of them
  * were computed again because the longrope factors switched, which makes all of them prefill. */
 void px_session_count(phlox_session *session, size_t count, size_t dropped, double seconds);
