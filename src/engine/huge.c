@@ -7,7 +7,8 @@
 
 enum {
     FEW_TOKENS = 8,        /* steps of more are prefill */
-    FIRST_STEP = 8,        /* decode steps before anything moves by itself */
+    FIRST_STEP = 64,       /* decode steps before anything moves by itself: moving takes the time of some
+                              five, and gains a tenth of each that follows */
     STEP_BYTES = 128 << 20, /* that move behind a step */
     TRIALS = 3,
     ALIGNMENT = 64

@@ -204,6 +204,10 @@ expect 2 bench built-in --weight-format int5; says int5
 expect 2 bench built-in --weight-format f16,int5; says int5
 expect 2 bench built-in --weight-format f16,; says weight-format
 expect 2 bench built-in --weight-format f16 --sym; says sym f16
+expect 0 bench built-in -p 8 -n 0 -r 1 --no-machine --json --weight-format f16,int4 --group-size 32 \
+    --quant-method search; read_json; is_quiet
+has '[0].weights' f16
+case $(field '[1].weights') in int4*search*) ;; *) fail "int4 by search is $(field '[1].weights')" ;; esac
 expect 1 bench absent-model; says absent-model
 expect 2 bench built-in -p 513 -n 0 $quick; says 512
 expect 0 bench built-in -p 8,513 -n 4 -d 0,508,509 $quick --json; says pp513 pp8@508 tg4@509

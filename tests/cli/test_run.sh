@@ -93,6 +93,7 @@ prompt_tokens --system x x
 expect 0 run --json --top-logprobs 3 --max-new-tokens 6 "$question"; read_json; is_quiet
 has .stop length; has .generated_tokens 6; has .statistics.device cpu
 [ "$(field .statistics.peak_rss_bytes)" -gt 1000000 ] || fail 'the memory is missing'
+has .statistics.huge_page_bytes 0
 [ "$(grep -c '^\.tokens\[[0-9]\]\.id=' fields)" = 6 ] || fail 'there are not 6 tokens'
 [ "$(grep -c '^\.tokens\[[0-9]\]\.top\[[012]\]\.id=' fields)" = 18 ] || fail 'there are not 3 best each'
 # Greedy: each token is the best of its step, and logarithms are of probabilities.
