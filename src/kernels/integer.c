@@ -32,7 +32,6 @@ struct panel {
     _Alignas(64) unsigned char data[WIDE_TILES * WIDE_BLOCKS * PX_WIDE_BYTES];
     _Alignas(64) float sums[TOKEN_BLOCK][WIDE_TILES * PX_ROW_TILE];
     float scales[WIDE_TILES * WIDE_BLOCKS * PX_ROW_TILE];
-    uint8_t zeros[WIDE_TILES * WIDE_BLOCKS * PX_ROW_TILE];
 };
 
 /* `groups` groups of `tiles` tiles, as a matrix of their own. */
@@ -42,17 +41,16 @@ static px_weight unpack(const px_products *products, const px_weight *w, int64_t
     px_weight part = *w;
     part.rows = tiles * PX_ROW_TILE;
     part.columns = PX_MIN(groups * w->group_size, w->columns - group * w->group_size);
-    part.row_bytes = px_column_blocks(part.columns) * products->block_bytes / PX_ROW_TILE;
+    part.row_bytes = px_column_blocks(part.columns) * PX_WIDE_BYTES / PX_ROW_TILE;
     part.data = panel->data;
     part.scales = panel->scales;
-    if (w->zeros != NULL) part.zeros = panel->zeros;
+    part.zeros = NULL;
     const int64_t before = group * w->group_size / PX_COLUMN_BLOCK;
     const size_t count = (size_t)groups * PX_ROW_TILE, size = w->half_scales ? 2 : sizeof(float);
     for (int64_t i = 0; i < tiles; i++) {
         const size_t from = (size_t)px_weight_group_index(w, (tile + i) * PX_ROW_TILE, group);
         memcpy((char *)panel->scales + (size_t)i * count * size,
                (const char *)w->scales + from * size, count * size);
-        if (w->zeros != NULL) memcpy(panel->zeros + (size_t)i * count, w->zeros + from, count);
         products->widen(px_weight_tile(w, tile + i) + before * PX_ROW_TILE * PX_COLUMN_BLOCK / 2,
                         px_column_blocks(part.columns), w->group_size / PX_COLUMN_BLOCK,
                         w->zeros != NULL ? w->zeros + from : NULL,
@@ -74,7 +72,7 @@ static void wide_tiles(const px_products *products, const px_weight *w, int64_t 
         const int64_t block = group * w->group_size / PX_COLUMN_BLOCK;
         for (int64_t token = 0; token < x->tokens; token += PX_TOKEN_TILE) {
             px_token_tile from = px_activation_tile(x, token);
-            if (products->takes_u8) from.q8 = (const int8_t *)x->u8 + (from.q8 - x->q8);
+            from.q8 = (const int8_t *)x->u8 + (from.q8 - x->q8);
             from.q8 += block * PX_COLUMN_BLOCK * from.tokens;
             from.scale += block * from.tokens;
             from.sum += block * from.tokens;
@@ -102,8 +100,7 @@ static void part_of_tile(px_tile_fn *tiles, const px_weight *w, int64_t begin, i
 static void token_block(const px_products *products, const px_weight *w, int64_t row_begin,
                         int64_t row_end, const px_activation *x, float *y, int64_t y_stride)
 {
-    const bool is_wide = products->wide != NULL && (x->u8 != NULL || !products->takes_u8) &&
-                         x->tokens >= PX_MANY_TOKENS && w->group_size <= WIDE_COLUMNS;
+    const bool is_wide = products->wide != NULL && x->u8 != NULL && x->tokens >= PX_MANY_TOKENS && w->group_size <= WIDE_COLUMNS;
     for (int64_t row = row_begin, next; row < row_end; row = next) {
         const int64_t in_tile = row % PX_ROW_TILE, left = row_end - row;
         const bool whole = in_tile == 0 && left >= PX_ROW_TILE;

@@ -37,23 +37,23 @@
 #define PX_TILES(type)                                                                            \
     {type##_1, type##_2, type##_3, type##_4, type##_5, type##_6, type##_7, type##_8}
 
-/* i4 with each integer in a byte: many tokens share the work of unpacking. What its data are is between
- * an instruction set's functions below. */
-enum { PX_WEIGHT_WIDE = PX_WEIGHT_TYPES };
+/*
+ * i4 unpacked to bytes, so that many tokens share the work: signed integers w = q - zero with unsigned
+ * activations u8 = q8 + 128. The sum of w * q8 is the sum of w * u8 less 128 times the sum of w, and no
+ * token pays for zero points. Of each block of 32 columns and 16 rows 8 lines like those of i8 with w,
+ * and a line with what the 16 sums begin with, in the form that the instruction set adds up.
+ */
+enum { PX_WEIGHT_WIDE = PX_WEIGHT_TYPES, PX_WIDE_LINE = 8, PX_WIDE_BYTES = 9 * 64 };
 
 /* What an instruction set has for a type of weights and a kind of activations. */
 typedef struct px_products {
     px_tile_fn *tiles;
-    /* For i4 and q8, or NULL: tiles of PX_WEIGHT_WIDE, which add to what is in `out`, and what unpacks
-     * some groups of a tile of rows for them; zeros [groups, 16], NULL: all 8. */
+    /* For i4 and q8, or NULL: tiles of PX_WEIGHT_WIDE, which take u8 for q8 and add to what is in `out`,
+     * and what unpacks some groups of a tile of rows for them; zeros [groups, 16], NULL: all 8. */
     px_tile_fn *wide;
     void (*widen)(const unsigned char *i4, int64_t blocks, int64_t group_blocks,
-                  const uint8_t *zeros, unsigned char *out);
-    int64_t block_bytes; /* of a block of 32 columns and 16 rows, at most PX_WIDE_BYTES */
-    bool takes_u8;       /* the tiles have px_activation.u8 for q8 */
+                  const uint8_t *zeros, unsigned char *wide);
 } px_products;
-
-enum { PX_WIDE_BYTES = 9 * 64 };
 
 /* px_kernels.matmul of i8 and i4. */
 void px_integer_matmul(const px_products *products, const px_weight *w, int64_t row_begin,

@@ -1,6 +1,6 @@
 /* The products of an instruction set from its inlined function tile(). Included once, behind it.
- * PX_RUN_TILES: the including file has its own run_tiles(). PX_WIDE: it has run_tiles() or tile() for
- * PX_WEIGHT_WIDE and widen(), and PX_WIDE is what else px_products has to say of them. */
+ * PX_RUN_TILES: the including file has its own run_tiles(). PX_WIDE: which knows PX_WEIGHT_WIDE, and
+ * there is widen(). */
 #ifndef PX_KERNELS_TILES_H
 #define PX_KERNELS_TILES_H
 
@@ -18,7 +18,7 @@ PX_TILE_FUNCTIONS(I8)
 PX_TILE_FUNCTIONS(I4)
 #if defined(PX_WIDE)
 PX_TILE_FUNCTIONS(WIDE)
-static const px_products products_i4 = {.tiles = tiles_I4, .wide = tiles_WIDE, .widen = widen, PX_WIDE};
+static const px_products products_i4 = {.tiles = tiles_I4, .wide = tiles_WIDE, .widen = widen};
 #else
 static const px_products products_i4 = {.tiles = tiles_I4};
 #endif
@@ -36,7 +36,7 @@ static void set_products(px_kernels *kernels)
 {
     kernels->matmul[PX_WEIGHT_I8] = matmul;
     kernels->matmul[PX_WEIGHT_I4] = matmul;
-    kernels->wants_u8 = products_i4.takes_u8;
+    kernels->wants_u8 = products_i4.wide != NULL;
     kernels->matmul_tiles[PX_WEIGHT_I8] = tiles_I8;
     kernels->matmul_tiles[PX_WEIGHT_I4] = tiles_I4;
 }

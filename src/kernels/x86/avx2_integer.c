@@ -26,23 +26,24 @@ PX_INLINE __m256i dot_end(const int type, __m256i dot, __m256i zero, __m256i sum
     return _mm256_add_epi32(dot, _mm256_madd_epi16(zero, sum));
 }
 
-#include "kernels/x86/avx2_integer.h"
-
-/* In the layout of i8; the zero points stay apart. */
-static void widen(const unsigned char *i4, int64_t blocks, int64_t group_blocks,
-                  const uint8_t *zeros, unsigned char *out)
+/* Of 16 bits: what passes over in between comes back, since the sum of the 16 products of a lane is at
+ * most 16 * 15 * 127. */
+PX_INLINE __m256i wide_step(__m256i dot, __m256i x, __m256i w)
 {
-    enum { HALF = PX_ROW_TILE * PX_COLUMN_BLOCK / 2 };
-    (void)group_blocks;
-    (void)zeros;
-    for (; blocks > 0; blocks--, i4 += HALF, out += 2 * HALF) {
-        for (int i = 0; i < HALF; i++) out[i] = i4[i] & 15;
-        for (int i = 0; i < HALF; i++) out[HALF + i] = i4[i] >> 4;
-    }
+    return _mm256_add_epi16(dot, _mm256_maddubs_epi16(x, w));
 }
 
-#define PX_WIDE .block_bytes = 8 * 64
-#include "kernels/tiles.h"
+PX_INLINE __m256i wide_negative(__m256i dot)
+{
+    return _mm256_sub_epi16(_mm256_setzero_si256(), dot);
+}
+
+PX_INLINE __m256i wide_end(__m256i dot)
+{
+    return _mm256_madd_epi16(dot, _mm256_set1_epi16(1));
+}
+
+#include "kernels/x86/avx2_integer.h"
 
 void px_avx2_integer(px_kernels *kernels)
 {

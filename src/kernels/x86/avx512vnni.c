@@ -189,17 +189,12 @@ PX_INLINE void two_tiles(const int type, const int T, const px_weight *w, int64_
 
 /* ---- many tokens --------------------------------------------------------------------------- */
 
-/*
- * Signed integers w = q - zero and unsigned activations u8 = q8 + 128, so that the sum of w * q8 is the
- * sum of w * u8 less 128 times the sum of w: no token pays for zero points. Of each block 8 lines like
- * those of i8 with w, and a line with what its 16 sums begin with.
- */
 static void widen(const unsigned char *i4, int64_t blocks, int64_t group_blocks,
-                  const uint8_t *zeros, unsigned char *out)
+                  const uint8_t *zeros, unsigned char *wide)
 {
     const __m512i nibble = _mm512_set1_epi8(15), bias = _mm512_set1_epi8(-128);
     __m512i zero = _mm512_set1_epi8(8);
-    for (int64_t block = 0; block < blocks; block++, i4 += 256, out += PX_WIDE_BYTES) {
+    for (int64_t block = 0; block < blocks; block++, i4 += 256, wide += PX_WIDE_BYTES) {
         if (zeros != NULL && block % group_blocks == 0) {
             const __m128i rows = _mm_loadu_si128((const __m128i *)(const void *)zeros);
             zero = _mm512_mullo_epi32(_mm512_cvtepu8_epi32(rows), _mm512_set1_epi32(0x01010101));
@@ -211,12 +206,13 @@ static void widen(const unsigned char *i4, int64_t blocks, int64_t group_blocks,
             const __m512i low = _mm512_sub_epi8(_mm512_and_si512(line, nibble), zero);
             const __m512i high = _mm512_sub_epi8(
                 _mm512_and_si512(_mm512_srli_epi16(line, 4), nibble), zero);
-            _mm512_storeu_si512(out + at, low);
-            _mm512_storeu_si512(out + 256 + at, high);
+            _mm512_storeu_si512(wide + at, low);
+            _mm512_storeu_si512(wide + 256 + at, high);
             sum = _mm512_dpbusd_epi32(sum, bias, low);
             sum = _mm512_dpbusd_epi32(sum, bias, high);
         }
-        _mm512_storeu_si512(out + 512, _mm512_sub_epi32(_mm512_setzero_si512(), sum));
+        _mm512_storeu_si512(wide + 64 * PX_WIDE_LINE,
+                            _mm512_sub_epi32(_mm512_setzero_si512(), sum));
     }
 }
 
@@ -246,8 +242,8 @@ PX_INLINE void wide_tiles(const int R, const int T, const px_weight *w, int64_t 
         for (int64_t b = 0; b < count; b++) {
             __m512i dot[2][PX_TOKEN_TILE];
             PX_UNROLL for (int i = 0; i < R; i++)
-                PX_UNROLL for (int t = 0; t < T; t++) dot[i][t] = load512(p[i] + 512);
-            PX_UNROLL for (int line = 0; line < 8; line++) {
+                PX_UNROLL for (int t = 0; t < T; t++) dot[i][t] = load512(p[i] + 64 * PX_WIDE_LINE);
+            PX_UNROLL for (int line = 0; line < PX_WIDE_LINE; line++) {
                 __m512i value[2];
                 PX_UNROLL for (int i = 0; i < R; i++) value[i] = load512(p[i] + 64 * line);
                 PX_UNROLL for (int t = 0; t < T; t++) {
@@ -293,7 +289,7 @@ PX_INLINE void run_tiles(const int type, const int T, const px_weight *w, int64_
 }
 
 #define PX_RUN_TILES
-#define PX_WIDE .block_bytes = PX_WIDE_BYTES, .takes_u8 = true
+#define PX_WIDE
 #include "kernels/tiles.h"
 
 void px_kernels_avx512vnni(px_kernels *kernels)
