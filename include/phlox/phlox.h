@@ -155,7 +155,7 @@ typedef struct phlox_model_options {
     bool exact;           /* float32 activations and cache, whatever the weights */
     phlox_kv_cache kv_cache;
     phlox_huge_pages huge_pages;
-    int32_t threads;      /* 0: one for each core that the process may use */
+    int32_t threads;      /* 0: one for each core that the process may use, but much slower ones */
     uint64_t cpu_mask;    /* PHLOX_CPU_* features to hide; they are only ever taken away */
     int32_t context_size; /* most tokens of a session; 0: what the model was trained for */
     const char *chat_format; /* NULL: recognised from the model's template; see tools.h */

@@ -1,4 +1,5 @@
 /* What surrounds a benchmark: the machine's limits, the memory of the process, energy. */
+#include "base/cores.h"
 #include "base/os.h"
 #include "base/threads.h"
 #include "device/meter/rapl.h"

@@ -75,7 +75,7 @@ static const phlox_option model_options[] = {
     {"huge-pages", "auto|on|off",
      "move weights to pages of 2 MB behind the first tokens (default auto: where that was measured "
      "to be faster)"},
-    {"threads", "N", "threads to compute with (default: all cores)"},
+    {"threads", "N", "threads to compute with (default: one for each core but much slower ones)"},
     {"cpu-mask", "NAMES", "CPU features not to use, e.g. avx2 (comma separated, or a number)"},
     {"context-size", "N", "most tokens of a session (default: the model's own)"},
     {"chat-format", "NAME", "chat format, instead of recognising the model's template"},

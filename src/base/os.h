@@ -99,7 +99,10 @@ void px_pages_free(void *memory, size_t bytes);
 /* ---- time, cores, threads ------------------------------------------------------------------ */
 
 double px_seconds(void); /* monotonic */
-int px_core_count(void); /* cores that this process may use */
+/* The numbers of the hardware threads that this process may use, in order. Returns how many. */
+size_t px_allowed_cpus(int *cpus, size_t most);
+/* Keeps the calling thread to these; without effect where the system refuses. */
+void px_keep_to_cpus(const int *cpus, size_t count);
 void px_pause(void);     /* a hint inside a spinning loop */
 void px_yield(void);     /* lets another thread have the core */
 

@@ -399,12 +399,25 @@ double px_seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-int px_core_count(void)
+size_t px_allowed_cpus(int *cpus, size_t most)
 {
-    cpu_set_t cores;
-    if (sched_getaffinity(0, sizeof cores, &cores) == 0) return CPU_COUNT(&cores);
-    const long online = sysconf(_SC_NPROCESSORS_ONLN);
-    return online > 0 ? (int)online : 1;
+    size_t count = 0;
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
+        CPU_ZERO(&allowed);
+        for (long i = 0; i < sysconf(_SC_NPROCESSORS_ONLN); i++) CPU_SET((size_t)i, &allowed);
+    }
+    for (int i = 0; i < CPU_SETSIZE && count < most; i++)
+        if (CPU_ISSET((size_t)i, &allowed)) cpus[count++] = i;
+    return count;
+}
+
+void px_keep_to_cpus(const int *cpus, size_t count)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (size_t i = 0; i < count; i++) CPU_SET((size_t)cpus[i], &set);
+    sched_setaffinity(0, sizeof set, &set); /* a wish */
 }
 
 void px_pause(void)

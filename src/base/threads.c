@@ -1,5 +1,6 @@
 #include "base/threads.h"
 
+#include "base/cores.h"
 #include "base/os.h"
 
 #include <stdatomic.h>
@@ -13,6 +14,8 @@ struct px_pool {
     px_monitor *monitor;
     struct worker *arguments;
     struct share *shares; /* [threads] */
+    int cpus[PX_MOST_CPUS]; /* [cpu_count], those of the workers when there are any */
+    size_t cpu_count;
 
     /* The work, written by the caller before `round` is raised. */
     px_range_fn *run;
@@ -82,6 +85,7 @@ static void worker_main(void *argument)
 {
     const struct worker *const worker = argument;
     px_pool *const pool = worker->pool;
+    if (pool->cpu_count) px_keep_to_cpus(pool->cpus, pool->cpu_count);
     for (unsigned seen = 0;; seen++) {
         wait_for_round(pool, seen);
         if (atomic_load(&pool->stop)) return;
@@ -150,6 +154,7 @@ phlox_status px_pool_create(int threads, px_pool **out, phlox_error *error)
     px_pool *const pool = px_calloc(1, sizeof *pool);
     if (!pool) return px_fail_memory(error, sizeof *pool);
     pool->threads = 1;
+    pool->cpu_count = px_fast_cpus(threads, pool->cpus);
     pool->monitor = px_monitor_create();
     pool->workers = px_calloc((size_t)threads, sizeof *pool->workers);
     pool->arguments = px_calloc((size_t)threads, sizeof *pool->arguments);

@@ -1,5 +1,6 @@
 #include "device/cpu.h"
 
+#include "base/cores.h"
 #include "base/os.h"
 #include "engine/forward.h"
 #include "engine/huge.h"

@@ -1,6 +1,7 @@
 /* The pool: every index exactly once, ranges as promised, for many shapes of work. */
 #include "support.h"
 
+#include "base/cores.h"
 #include "base/os.h"
 #include "base/threads.h"
 
