@@ -41,10 +41,12 @@ static px_weight unpack(const px_products *products, const px_weight *w, int64_t
     px_weight part = *w;
     part.rows = tiles * PX_ROW_TILE;
     part.columns = PX_MIN(groups * w->group_size, w->columns - group * w->group_size);
-    part.row_bytes = px_column_blocks(part.columns) * PX_WIDE_BYTES / PX_ROW_TILE;
+    const int64_t blocks = px_column_blocks(part.columns);
+    part.row_bytes = blocks * PX_WIDE_BYTES / PX_ROW_TILE;
     part.data = panel->data;
     part.scales = panel->scales;
     part.zeros = NULL;
+    const int64_t group_blocks = groups == 1 ? blocks : w->group_size / PX_COLUMN_BLOCK;
     const int64_t before = group * w->group_size / PX_COLUMN_BLOCK;
     const size_t count = (size_t)groups * PX_ROW_TILE, size = w->half_scales ? 2 : sizeof(float);
     for (int64_t i = 0; i < tiles; i++) {
@@ -52,15 +54,14 @@ static px_weight unpack(const px_products *products, const px_weight *w, int64_t
         memcpy((char *)panel->scales + (size_t)i * count * size,
                (const char *)w->scales + from * size, count * size);
         products->widen(px_weight_tile(w, tile + i) + before * PX_ROW_TILE * PX_COLUMN_BLOCK / 2,
-                        px_column_blocks(part.columns), w->group_size / PX_COLUMN_BLOCK,
-                        w->zeros != NULL ? w->zeros + from : NULL,
+                        blocks, group_blocks, w->zeros != NULL ? w->zeros + from : NULL,
                         panel->data + i * PX_ROW_TILE * part.row_bytes);
     }
     return part;
 }
 
 /* Some tiles of i4 with all tokens, at most TOKEN_BLOCK. */
-static void wide_tiles(const px_products *products, const px_weight *w, int64_t tile, int64_t tiles,
+static void unpack_and_multiply(const px_products *products, const px_weight *w, int64_t tile, int64_t tiles,
                        const px_activation *x, float *y, int64_t y_stride)
 {
     struct panel panel;
@@ -109,7 +110,7 @@ static void token_block(const px_products *products, const px_weight *w, int64_t
                             : PX_MIN(left, PX_ROW_TILE - in_tile));
         const int64_t tile = row / PX_ROW_TILE, end = next / PX_ROW_TILE;
         if (whole && is_wide) {
-            wide_tiles(products, w, tile, end - tile, x, y, y_stride);
+            unpack_and_multiply(products, w, tile, end - tile, x, y, y_stride);
             continue;
         }
         for (int64_t token = 0; token < x->tokens; token += PX_TOKEN_TILE) {

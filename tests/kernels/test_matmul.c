@@ -432,11 +432,13 @@ static void test_many_tokens(void **unused)
 {
     (void)unused;
     if (options.bench) return;
-    static const int64_t shapes[][2] = {{160, 32}, {160, 160}, {700, 96}, {1056, 128}, {1100, 512}};
+    static const int64_t shapes[][2] = {{5, 5},     {24, 24},    {56, 56},     {160, 32},  {160, 160},
+                                        {500, 500}, {700, 96},   {1056, 128},  {1056, 480}, {1100, 512}};
     uint64_t seed = 9000;
     for (int zeros = 0; zeros < 2; zeros++)
         for (size_t i = 0; i < PX_COUNT(shapes); i++, seed++)
-            run_shape(PX_WEIGHT_I4, true, zeros != 0, 83, shapes[i][0], shapes[i][1], 137, seed);
+            run_shape(PX_WEIGHT_I4, true, zeros != 0, seed % 2 ? 83 : 49, shapes[i][0],
+                      shapes[i][1], seed % 3 ? 137 : 32, seed);
 }
 
 /* The largest integers against the largest activations, where 16-bit sums would saturate. */
