@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 static const char system_root[] = "/sys/devices/system/cpu";
-static const double worth = 0.6; /* of the fastest core's speed */
+static const double worth = 0.6; /* of a core's speed, to share its work */
 
 /* The number at the beginning of a file; -1 when there is none. */
 static int64_t read_number(const char *root, int cpu, const char *name)
@@ -21,13 +21,6 @@ static int64_t read_number(const char *root, int cpu, const char *name)
     const bool is_there = fscanf(file, "%" SCNd64, &value) == 1;
     fclose(file);
     return is_there ? value : -1;
-}
-
-static int64_t speed_of(const char *root, int cpu)
-{
-    int64_t speed = read_number(root, cpu, "cpu_capacity");
-    if (speed < 0) speed = read_number(root, cpu, "cpufreq/cpuinfo_max_freq");
-    return PX_MAX(speed, 0);
 }
 
 /* Names the core of a hardware thread: the list of those that share it begins with the lowest. */
@@ -44,6 +37,28 @@ static int compare(const void *a, const void *b)
     return (left->cpu > right->cpu) - (left->cpu < right->cpu);
 }
 
+/* The speeds as one file gives them; whether all are given and they differ. */
+static bool read_speeds(const char *root, px_core *cores, size_t count, const char *name)
+{
+    bool differ = false, known = true;
+    for (size_t i = 0; i < count; i++) {
+        cores[i].speed = read_number(root, cores[i].cpu, name);
+        differ |= cores[i].speed != cores[0].speed;
+        known &= cores[i].speed > 0;
+    }
+    return differ && known;
+}
+
+/* Systems where both are given have differing capacities, or one capacity for all and the truth in the
+ * frequencies. */
+static void find_speeds(const char *root, px_core *cores, size_t count)
+{
+    if (read_speeds(root, cores, count, "cpu_capacity") ||
+        read_speeds(root, cores, count, "cpufreq/cpuinfo_max_freq"))
+        return;
+    for (size_t i = 0; i < count; i++) cores[i].speed = 1;
+}
+
 size_t px_cores_find(const char *root, const int *cpus, size_t count, px_core *cores)
 {
     int64_t *const names = px_calloc(count, sizeof *names);
@@ -54,17 +69,20 @@ size_t px_cores_find(const char *root, const int *cpus, size_t count, px_core *c
         while (names && other < found && names[other] != name) other++;
         if (names && other < found) continue;
         if (names) names[found] = name;
-        cores[found++] = (px_core){cpus[i], speed_of(root, cpus[i])};
+        cores[found++].cpu = cpus[i];
     }
     free(names);
+    find_speeds(root, cores, found);
     qsort(cores, found, sizeof *cores, compare);
     return found;
 }
 
-size_t px_cores_worth(const px_core *cores, size_t count)
+size_t px_cores_fast(const px_core *cores, size_t count, size_t threads)
 {
     size_t number = 0;
-    while (number < count && (double)cores[number].speed >= worth * (double)cores[0].speed) number++;
+    while (number < count &&
+           (double)cores[number].speed >= worth * (double)cores[threads - 1].speed)
+        number++;
     return number;
 }
 
@@ -78,16 +96,15 @@ int px_core_count(void)
 {
     px_core cores[PX_MOST_CPUS];
     const size_t count = find_own(cores);
-    return PX_MAX((int)px_cores_worth(cores, count), 1);
+    return count ? (int)px_cores_fast(cores, count, 1) : 1;
 }
 
 size_t px_fast_cpus(int threads, int *cpus)
 {
     px_core cores[PX_MOST_CPUS];
-    const size_t count = find_own(cores), wanted = (size_t)threads;
-    if (wanted >= count || cores[0].speed == cores[count - 1].speed) return 0;
-    size_t number = 0;
-    for (; number < count && cores[number].speed >= cores[wanted - 1].speed; number++)
-        cpus[number] = cores[number].cpu;
-    return number;
+    const size_t count = find_own(cores);
+    if ((size_t)threads >= count) return 0;
+    const size_t number = px_cores_fast(cores, count, (size_t)threads);
+    for (size_t i = 0; i < number; i++) cpus[i] = cores[i].cpu;
+    return number < count ? number : 0;
 }

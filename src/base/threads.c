@@ -50,7 +50,7 @@ static int64_t share_begin(const px_pool *pool, int index)
 /* What is left of a thread's share, piece by piece. */
 static void take_from(px_pool *pool, struct share *share)
 {
-    for (;;) {
+    while (atomic_load(&share->next) < share->end) {
         const int64_t begin = atomic_fetch_add(&share->next, pool->grain);
         if (begin >= share->end) return;
         pool->run(pool->context, begin, PX_MIN(begin + pool->grain, share->end));

@@ -1,5 +1,6 @@
 /* A pool of threads that run one function together. Between two runs they spin briefly, since the
- * next one usually follows at once, and then sleep. */
+ * next one usually follows at once, and then sleep. Where some cores are much slower than others, the
+ * threads that the pool starts keep to the fast ones; the caller stays where the system has it. */
 #ifndef PX_BASE_THREADS_H
 #define PX_BASE_THREADS_H
 

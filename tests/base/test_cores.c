@@ -44,15 +44,27 @@ static void hybrid(void **state)
     assert_int_equal(px_cores_find(root, cpus, 22, cores), PX_COUNT(order));
     for (size_t i = 0; i < PX_COUNT(order); i++) assert_int_equal(cores[i].cpu, order[i]);
     assert_int_equal(cores[0].speed, 4800000);
-    assert_int_equal(px_cores_worth(cores, PX_COUNT(order)), 14);
+    assert_int_equal(px_cores_fast(cores, PX_COUNT(order), 1), 14);
+    assert_int_equal(px_cores_fast(cores, PX_COUNT(order), 12), 16);
+
+    /* a capacity that is the same for all says nothing */
+    for (int i = 0; i < 22; i++) put(root, i, ".", "cpu_capacity", "1024\n");
+    assert_int_equal(px_cores_find(root, cpus, 22, cores), PX_COUNT(order));
+    for (size_t i = 0; i < PX_COUNT(order); i++) assert_int_equal(cores[i].cpu, order[i]);
+    assert_int_equal(px_cores_fast(cores, PX_COUNT(order), 1), 14);
 
     /* only second threads, and a slow core, may be used */
     static const int few[] = {1, 3, 21};
     assert_int_equal(px_cores_find(root, few, 3, cores), 3);
     assert_int_equal(cores[0].cpu, 1);
     assert_int_equal(cores[2].cpu, 21);
-    assert_int_equal(px_cores_worth(cores, 3), 2);
-    assert_int_equal(px_cores_worth(cores, 0), 0);
+    assert_int_equal(px_cores_fast(cores, 3, 1), 2);
+
+    /* capacities that differ are taken */
+    put(root, 21, ".", "cpu_capacity", "1025\n");
+    assert_int_equal(px_cores_find(root, few, 3, cores), 3);
+    assert_int_equal(cores[0].cpu, 21);
+    assert_int_equal(px_cores_fast(cores, 3, 1), 3);
 }
 
 static void server(void **state)
@@ -63,8 +75,8 @@ static void server(void **state)
     for (int i = 0; i < 8; i++) put_cpu(root, i, true, NULL);
     put(root, 0, ".", "cpu_capacity", "1024\n");
     assert_int_equal(px_cores_find(root, cpus, 5, cores), 3);
-    assert_int_equal(cores[0].speed, 1024);
-    assert_int_equal(px_cores_worth(cores, 1), 1);
+    for (size_t i = 0; i < 3; i++) assert_int_equal(cores[i].cpu, cpus[2 * i]);
+    assert_int_equal(px_cores_fast(cores, 3, 1), 3); /* one that tells its speed says nothing */
 }
 
 static void unknown(void **state)
@@ -74,8 +86,7 @@ static void unknown(void **state)
     px_core cores[3];
     assert_int_equal(px_cores_find(root, cpus, 3, cores), 3);
     assert_int_equal(cores[2].cpu, 5);
-    assert_int_equal(cores[2].speed, 0);
-    assert_int_equal(px_cores_worth(cores, 3), 3);
+    assert_int_equal(px_cores_fast(cores, 3, 2), 3);
     put(root, 1, "topology", "thread_siblings_list", "nothing\n");
     assert_int_equal(px_cores_find(root, cpus, 3, cores), 3);
 }
