@@ -126,10 +126,11 @@ typedef enum phlox_kv_cache {
     PHLOX_KV_INT4
 } phlox_kv_cache;
 
-/* Whether weights move from the mapped file to memory in pages of 2 MB behind the first tokens. */
+/* Whether weights move from the mapped file, which processes share, to memory in pages of 2 MB. */
 typedef enum phlox_huge_pages {
-    PHLOX_HUGE_AUTO = 0, /* where half as much memory again is free and reading was measured faster */
-    PHLOX_HUGE_ON,       /* where the system gives such pages */
+    PHLOX_HUGE_AUTO = 0, /* behind 64 tokens, where half as much memory again is free and reading was
+                            measured to be faster */
+    PHLOX_HUGE_ON,       /* behind the first token, where the system gives such pages */
     PHLOX_HUGE_OFF
 } phlox_huge_pages;
 

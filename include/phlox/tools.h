@@ -94,7 +94,7 @@ PHLOX_API void phlox_cpu_name(char *name, size_t size);
 
 /* Limits of the machine, best of several runs. A figure that could not be had is 0. */
 typedef struct phlox_machine {
-    int32_t cores, threads;     /* that the process may use; that were used */
+    int32_t cores, threads; /* that the process may use, without much slower ones; that were used */
     const char *int8_kernels;   /* instruction set of the peaks: "avx512-vnni"; "" when there are none */
     const char *f32_kernels;
     /* Reading memory with all threads, bytes a second, in pages of the system's own size and of 2 MB.

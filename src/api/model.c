@@ -30,12 +30,18 @@ static phlox_status check_options(const phlox_model_options *o, phlox_error *err
         return px_fail(error, PHLOX_ERROR_ARGUMENT,
                        "phlox_model_options was not set up by phlox_model_options_init()");
     if (o->threads < 0 || o->threads > 1024)
-        return px_fail(error, PHLOX_ERROR_ARGUMENT, "threads is %d; 1 to 1024 are meant, 0 for all",
+        return px_fail(error, PHLOX_ERROR_ARGUMENT, "threads is %d; 1 to 1024 are meant, 0 for one a core",
                        o->threads);
     if (o->context_size < 0)
         return px_fail(error, PHLOX_ERROR_ARGUMENT,
                        "context-size is %d; a positive number is meant, 0 for the model's own",
                        o->context_size);
+    if (o->kv_cache < PHLOX_KV_DEFAULT || o->kv_cache > PHLOX_KV_INT4)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT, "kv-cache is %d, which is no phlox_kv_cache",
+                       (int)o->kv_cache);
+    if (o->huge_pages < PHLOX_HUGE_AUTO || o->huge_pages > PHLOX_HUGE_OFF)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT, "huge-pages is %d, which is no phlox_huge_pages",
+                       (int)o->huge_pages);
     return PHLOX_OK;
 }
 

@@ -73,8 +73,8 @@ static const phlox_option model_options[] = {
     {"kv-cache", "f32|f16|int8|int4",
      "keys and values (default: int8 with integer weights, else f32)"},
     {"huge-pages", "auto|on|off",
-     "move weights to pages of 2 MB behind the first tokens (default auto: where that was measured "
-     "to be faster)"},
+     "move weights to memory in pages of 2 MB (default auto: behind 64 tokens, where that was "
+     "measured to be faster)"},
     {"threads", "N", "threads to compute with (default: one for each core but much slower ones)"},
     {"cpu-mask", "NAMES", "CPU features not to use, e.g. avx2 (comma separated, or a number)"},
     {"context-size", "N", "most tokens of a session (default: the model's own)"},

@@ -88,7 +88,11 @@ typedef struct px_memory_use {
 bool px_memory_used(px_memory_use *out);
 /* Makes the peak what is in use now; where that cannot be done it stays. */
 void px_memory_reset_peak(void);
-uint64_t px_memory_available(void); /* without swapping; 0: unknown */
+/* Without swapping, and within the limits of the process's control groups; 0: unknown. */
+uint64_t px_memory_available(void);
+/* What a control group (version 2) and those around it leave below their limits, counting files that
+ * can go as free; UINT64_MAX without a limit. `root`: where they are mounted. */
+uint64_t px_memory_of_group(const char *root, const char *group);
 uint64_t px_memory_huge(void);      /* of this process, anonymous and in 2 MB pages; slow */
 
 /* Zeroed pages of the system's own size, or, where it has them, of 2 MB; aligned to 2 MB. NULL when

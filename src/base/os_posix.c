@@ -316,8 +316,8 @@ char *px_cache_home(void)
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
-/* The kB behind `key`, such as "VmHWM:", in a file of /proc; false when it is not there. */
-static bool read_kilobytes(const char *path, const char *key, uint64_t *bytes)
+/* The number behind `key`, such as "VmHWM:", in a file; false when it is not there. */
+static bool read_value(const char *path, const char *key, uint64_t *value)
 {
     FILE *const file = fopen(path, "re");
     if (!file) return false;
@@ -325,12 +325,17 @@ static bool read_kilobytes(const char *path, const char *key, uint64_t *bytes)
     bool found = false;
     while (!found && fgets(line, sizeof line, file)) {
         const size_t length = strlen(key);
-        uint64_t kilobytes;
-        found = strncmp(line, key, length) == 0 && sscanf(line + length, "%" SCNu64, &kilobytes) == 1;
-        if (found) *bytes = kilobytes * 1024;
+        found = strncmp(line, key, length) == 0 && sscanf(line + length, "%" SCNu64, value) == 1;
     }
     fclose(file);
     return found;
+}
+
+static bool read_kilobytes(const char *path, const char *key, uint64_t *bytes)
+{
+    if (!read_value(path, key, bytes)) return false;
+    *bytes *= 1024;
+    return true;
 }
 
 bool px_memory_used(px_memory_use *out)
@@ -355,10 +360,49 @@ void px_memory_reset_peak(void)
     close(descriptor);
 }
 
+/* One number of a control group. */
+static bool read_group(const char *root, const char *group, const char *file, const char *key,
+                       uint64_t *value)
+{
+    char path[1024];
+    snprintf(path, sizeof path, "%s%s/%s", root, group, file);
+    return read_value(path, key, value);
+}
+
+uint64_t px_memory_of_group(const char *root, const char *group)
+{
+    char name[512];
+    uint64_t least = UINT64_MAX, limit, used, idle, active;
+    snprintf(name, sizeof name, "%s", group);
+    for (char *end = name + strlen(name); end; end = strrchr(name, '/')) {
+        *end = 0;
+        if (!read_group(root, name, "memory.max", "", &limit) ||
+            !read_group(root, name, "memory.current", "", &used))
+            continue;
+        if (read_group(root, name, "memory.stat", "inactive_file ", &idle) &&
+            read_group(root, name, "memory.stat", "active_file ", &active))
+            used = used > idle + active ? used - idle - active : 0;
+        const uint64_t left = limit > used ? limit - used : 0;
+        if (left < least) least = left;
+    }
+    return least;
+}
+
 uint64_t px_memory_available(void)
 {
     uint64_t bytes;
-    return read_kilobytes("/proc/meminfo", "MemAvailable:", &bytes) ? bytes : 0;
+    if (!read_kilobytes("/proc/meminfo", "MemAvailable:", &bytes)) return 0;
+    char group[512];
+    FILE *const file = fopen("/proc/self/cgroup", "re");
+    while (file && fgets(group, sizeof group, file)) {
+        if (strncmp(group, "0::", 3) != 0) continue;
+        group[strcspn(group, "\n")] = 0;
+        const uint64_t left = px_memory_of_group("/sys/fs/cgroup", group + 3);
+        if (left < bytes) bytes = left;
+        break;
+    }
+    if (file) fclose(file);
+    return bytes ? bytes : 1;
 }
 
 uint64_t px_memory_huge(void)

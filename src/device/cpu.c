@@ -47,9 +47,14 @@ static int choose_threads(const phlox_model_options *options)
     return options->threads ? options->threads : px_core_count();
 }
 
+static uint64_t allowed_features(const phlox_model_options *options)
+{
+    return px_cpu_features() & ~options->cpu_mask;
+}
+
 static void choose_kernels(const phlox_model_options *options, px_kernels *kernels)
 {
-    px_kernels_init(kernels, px_cpu_features() & ~options->cpu_mask);
+    px_kernels_init(kernels, allowed_features(options));
 }
 
 static phlox_status open_model(px_device_model *model, const px_device_options *options,
@@ -64,8 +69,10 @@ static phlox_status open_model(px_device_model *model, const px_device_options *
     model->engine = (px_engine){.desc = &model->checkpoint->desc, .weights = &model->weights,
                                 .kernels = &model->kernels, .pool = model->pool,
                                 .exact = options->user->exact};
+    /* the built-in model is a part of the program and stays there */
     px_huge_init(&model->huge, &model->weights, model->checkpoint->desc.num_hidden_layers,
-                 model->pool, options->user->huge_pages);
+                 model->pool, allowed_features(options->user),
+                 model->checkpoint->path[0] ? options->user->huge_pages : PHLOX_HUGE_OFF);
     model->cache_type =
         choose_cache_type(model->weights.layers[0].qkv.type, options->user);
     return PHLOX_OK;
@@ -210,13 +217,16 @@ static phlox_status run_step(px_device_model *model, const px_batch_item *items,
 static phlox_status cpu_forward(px_device_model *model, const px_batch_item *items, size_t count,
                                 phlox_error *error)
 {
-    size_t all = 0;
-    for (size_t i = 0; i < count; i++) all += items[i].count;
+    size_t all = 0, most = 0;
+    for (size_t i = 0; i < count; i++) {
+        all += items[i].count;
+        most = PX_MAX(most, items[i].count);
+    }
     px_step_token *const tokens = px_calloc(all, sizeof *tokens);
     if (!tokens) return px_fail_memory(error, all * sizeof *tokens);
     px_monitor_lock(model->steps);
     const phlox_status status = run_step(model, items, count, tokens, error);
-    px_huge_step(&model->huge, (int64_t)all);
+    px_huge_step(&model->huge, (int64_t)most);
     px_monitor_unlock(model->steps);
     free(tokens);
     return status;

@@ -26,7 +26,7 @@ typedef struct px_device_info {
     int32_t threads;
     bool from_cache;      /* nothing had to be converted */
     size_t most_tokens;   /* of one forward() call */
-    uint64_t huge_page_bytes; /* of weights in pages of 2 MB, by now */
+    uint64_t huge_page_bytes; /* of weights that have moved to pages of 2 MB */
 } px_device_info;
 
 /* A part of a step: tokens to append to a sequence. */

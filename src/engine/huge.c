@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    FEW_TOKENS = 8,        /* steps of more are prefill */
+    FEW_TOKENS = 8,        /* of a sequence: more are prefill */
     FIRST_STEP = 64,       /* decode steps before anything moves by itself: moving takes the time of some
                               five, and gains a tenth of each that follows */
     STEP_BYTES = 128 << 20, /* that move behind a step */
@@ -177,7 +177,7 @@ static double read_layers(const px_huge *h, const px_probes *probes, int64_t end
 static bool is_faster(const px_huge *h, int64_t end)
 {
     px_probes probes;
-    px_probes_init(&probes, px_cpu_features());
+    px_probes_init(&probes, h->features);
     double mapped = INFINITY, moved = INFINITY;
     for (int i = 0; i < TRIALS; i++) {
         mapped = fmin(mapped, read_layers(h, &probes, end, NULL));
@@ -207,12 +207,12 @@ static void begin(px_huge *h)
 {
     h->state = PX_HUGE_RESTS;
     if (!h->is_asked && px_memory_available() < h->size + h->size / 2) return;
-    const uint64_t before = px_memory_huge();
+    h->before = px_memory_huge();
     h->memory = px_pages_alloc(h->size, true);
     if (!h->memory) return;
     const int64_t end = layers_of_step(h, 0);
     uint8_t *const behind = move(h, 0, end, h->memory, true, false);
-    const bool has_pages = px_memory_huge() >= before + (uint64_t)(behind - h->memory) / 4 * 3;
+    const bool has_pages = px_memory_huge() >= h->before + (uint64_t)(behind - h->memory) / 4 * 3;
     if (!has_pages || (!h->is_asked && !is_faster(h, end))) {
         rest(h);
         return;
@@ -224,10 +224,10 @@ static void begin(px_huge *h)
 }
 
 void px_huge_init(px_huge *huge, px_weights *weights, int64_t layer_count, px_pool *pool,
-                  phlox_huge_pages choice)
+                  uint64_t features, phlox_huge_pages choice)
 {
     *huge = (px_huge){.weights = weights, .pool = pool, .layer_count = layer_count,
-                      .step_bytes = STEP_BYTES,
+                      .features = features, .step_bytes = STEP_BYTES,
                       .is_asked = choice == PHLOX_HUGE_ON};
     for (int64_t layer = 0; layer <= layer_count; layer++) huge->size += layer_bytes(huge, layer);
     const bool is_large = huge->size >= huge->step_bytes || huge->is_asked;
@@ -249,7 +249,7 @@ void px_huge_step(px_huge *h, int64_t tokens)
     if (h->state != PX_HUGE_MOVES || h->next <= h->layer_count) return;
     h->state = PX_HUGE_RESTS;
     const uint64_t huge = px_memory_huge();
-    atomic_store(&h->bytes, PX_MIN(huge, h->size));
+    atomic_store(&h->bytes, huge > h->before ? PX_MIN(huge - h->before, h->size) : 0);
 }
 
 void px_huge_free(px_huge *h)

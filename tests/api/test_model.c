@@ -131,6 +131,12 @@ static void options_out_of_range(void **state)
     o.weight_format = (phlox_weight_format)99;
     MUST_FAIL(phlox_model_open(TOKENIZER, &o, &model, &error), PHLOX_ERROR_ARGUMENT, "99");
     o = plain();
+    o.kv_cache = (phlox_kv_cache)99;
+    MUST_FAIL(phlox_model_open(TOKENIZER, &o, &model, &error), PHLOX_ERROR_ARGUMENT, "kv-cache");
+    o = plain();
+    o.huge_pages = (phlox_huge_pages)99;
+    MUST_FAIL(phlox_model_open(TOKENIZER, &o, &model, &error), PHLOX_ERROR_ARGUMENT, "huge-pages");
+    o = plain();
     o.chat_format = "chatty";
     MUST_FAIL(phlox_model_open(TOKENIZER, &o, &model, &error), PHLOX_ERROR_ARGUMENT, "chatty");
     MUST_FAIL(phlox_model_open("/nonexistent/model", NULL, &model, &error), PHLOX_ERROR_NOT_FOUND,

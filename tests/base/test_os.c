@@ -273,6 +273,37 @@ static void cache_home(void **state)
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
+static void memory_of_groups(void **state)
+{
+    (void)state;
+    char root[TEST_PATH], inner[TEST_PATH];
+    test_directory(root);
+    assert_true(px_memory_of_group(root, "/a/b") == UINT64_MAX);
+    test_path(inner, "%s/a", root);
+    mkdir(inner, 0700);
+    test_write_text(inner, "memory.max", "3000\n");
+    assert_true(px_memory_of_group(root, "/a") == UINT64_MAX); /* what is in use is not said */
+    test_write_text(inner, "memory.current", "1900\n");
+    assert_int_equal(px_memory_of_group(root, "/a"), 1100);
+    test_write_text(inner, "memory.stat",
+                    "anon 900\nfile 1000\ninactive_file 600\nactive_file 300\n");
+    assert_int_equal(px_memory_of_group(root, "/a"), 2000);
+    assert_int_equal(px_memory_of_group(root, "/a/b"), 2000); /* of the group around it */
+    test_path(inner, "%s/a/b", root);
+    mkdir(inner, 0700);
+    test_write_text(inner, "memory.max", "max\n");
+    test_write_text(inner, "memory.current", "800\n");
+    assert_int_equal(px_memory_of_group(root, "/a/b"), 2000);
+    test_write_text(inner, "memory.max", "700\n");
+    assert_int_equal(px_memory_of_group(root, "/a/b"), 0);
+    test_write_text(root, "memory.max", "1000\n");
+    test_write_text(root, "memory.current", "500\n");
+    assert_int_equal(px_memory_of_group(root, "/"), 500);
+    assert_int_equal(px_memory_of_group(root, ""), 500);
+    assert_int_equal(px_memory_of_group(root, "/a"), 500);
+    test_remove(root);
+}
+
 /* Pages count when they are written to, not before, and no longer once they are freed. */
 static void memory_in_use(void **state)
 {
@@ -334,7 +365,7 @@ int main(void)
         TEST(maps),        TEST(what_is_no_file),           TEST(unreadable),
         TEST(writes_whole_files_or_none), TEST(no_space),   TEST(cleans_what_the_dead_left),
         TEST(directories), TEST(lists_regular_files),       TEST(cache_home),
-        TEST(touches_only_what_was_mapped), TEST(reads_numbers), TEST(memory_in_use),
+        TEST(touches_only_what_was_mapped), TEST(reads_numbers), TEST(memory_of_groups), TEST(memory_in_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,7 +69,7 @@ static void check_member(const char *member, const phlox_model_options *options,
     load(member, options, NULL, pool, &stays);
     const int64_t layers = moves.checkpoint->desc.num_hidden_layers;
     px_huge huge;
-    px_huge_init(&huge, &moves.weights, layers, pool, PHLOX_HUGE_ON);
+    px_huge_init(&huge, &moves.weights, layers, pool, px_cpu_features(), PHLOX_HUGE_ON);
     huge.step_bytes = 1;
     px_huge_step(&huge, 100); /* prefill moves nothing */
     assert_int_equal(huge.state, PX_HUGE_WAITS);
@@ -131,7 +131,7 @@ static void others_stay(void **unused)
     static const phlox_huge_pages choices[] = {PHLOX_HUGE_ON, PHLOX_HUGE_AUTO, PHLOX_HUGE_OFF};
     for (size_t i = 0; i < PX_COUNT(choices); i++) { /* these lie in memory already */
         px_huge huge;
-        px_huge_init(&huge, &l.weights, l.checkpoint->desc.num_hidden_layers, pool, choices[i]);
+        px_huge_init(&huge, &l.weights, l.checkpoint->desc.num_hidden_layers, pool, 0, choices[i]);
         assert_int_equal(huge.state, PX_HUGE_RESTS);
         px_huge_free(&huge);
     }
