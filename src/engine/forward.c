@@ -155,10 +155,7 @@ static void activate(const struct step *step, int64_t t)
 
 /* ---- matrices ------------------------------------------------------------------------------ */
 
-enum {
-    PIECES = 16,            /* of a thread's rows, so that another can help when a core is slow */
-    GRAIN = 2 * PX_ROW_TILE /* rows */
-};
+enum { PIECES = 16 /* of a thread's rows, so that another can help when a core is slow */ };
 
 struct product {
     const struct step *step;
@@ -217,11 +214,13 @@ static void multiply(const struct step *step, const px_weight *weight,
         p.x.q8_sum = s->q8_sum;
         if (tokens >= PX_MANY_TOKENS && weight->type == PX_WEIGHT_I4) p.x.u8 = s->u8;
     }
-    /* whole tiles: their tokens share cache lines */
-    if (prepare || p.x.q8) px_pool_for(e->pool, tokens, PX_TOKEN_TILE, prepare_tokens, &p);
+    /* tiles of q8 whole: their tokens share cache lines */
+    const int64_t together = p.x.q8 ? PX_TOKEN_TILE : 1;
+    if (prepare || p.x.q8) px_pool_for(e->pool, tokens, together, prepare_tokens, &p);
+    const int64_t grain = tokens == 1 ? PX_ROW_TILE : 2 * PX_ROW_TILE; /* many go by pairs of tiles */
     const int64_t pieces = (int64_t)px_pool_threads(e->pool) * PIECES;
-    const int64_t piece = (weight->rows / pieces + GRAIN - 1) / GRAIN * GRAIN;
-    px_pool_take(e->pool, weight->rows, PX_MAX(piece, GRAIN), product_rows, &p);
+    const int64_t piece = (weight->rows / pieces + grain - 1) / grain * grain;
+    px_pool_take(e->pool, weight->rows, PX_MAX(piece, grain), product_rows, &p);
 }
 
 /* ---- the network --------------------------------------------------------------------------- */
