@@ -18,10 +18,8 @@ static void dequantize_f16(const px_weight *w, int64_t row, float *out)
 void px_kernels_neon(px_kernels *kernels)
 {
     kernels->name = "neon";
-    kernels->matmul[PX_WEIGHT_F32] = px_neon_matmul_f32;
-    kernels->matmul[PX_WEIGHT_F16] = px_neon_matmul_f32;
-    kernels->matmul[PX_WEIGHT_BF16] = px_neon_matmul_f32;
     kernels->dequantize[PX_WEIGHT_F16] = dequantize_f16;
+    px_neon_f32(kernels);
     px_neon_integer(kernels);
     px_neon_vector(kernels);
     px_neon_attention(kernels);

@@ -8,11 +8,8 @@
 
 #include "kernels/integer.h"
 
-/* Float weights. */
-void px_neon_matmul_f32(const px_weight *w, int64_t row_begin, int64_t row_end,
-                        const px_activation *x, float *y, int64_t y_stride);
-
-/* Overrides of the other entries. */
+/* Overrides of the entries of the table. */
+void px_neon_f32(px_kernels *kernels);
 void px_neon_integer(px_kernels *kernels);
 void px_neon_vector(px_kernels *kernels);
 void px_neon_attention(px_kernels *kernels);

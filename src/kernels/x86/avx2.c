@@ -28,10 +28,8 @@ static void dequantize_f16(const px_weight *w, int64_t row, float *out)
 void px_kernels_avx2(px_kernels *kernels)
 {
     kernels->name = "avx2";
-    kernels->matmul[PX_WEIGHT_F32] = px_avx2_matmul_f32;
-    kernels->matmul[PX_WEIGHT_F16] = px_avx2_matmul_f32;
-    kernels->matmul[PX_WEIGHT_BF16] = px_avx2_matmul_f32;
     kernels->dequantize[PX_WEIGHT_F16] = dequantize_f16;
+    px_avx2_f32(kernels);
     px_avx2_integer(kernels);
     px_avx2_vector(kernels);
     px_avx2_attention(kernels);
