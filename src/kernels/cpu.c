@@ -126,10 +126,11 @@ void px_kernels_init(px_kernels *kernels, uint64_t features)
     px_kernels_reference(kernels);
 #if defined(__x86_64__)
     if (!(features & PHLOX_CPU_AVX2)) return;
-    const uint64_t avx512 = PHLOX_CPU_AVX512 | PHLOX_CPU_AVX512_VNNI;
+    const uint64_t vnni = PHLOX_CPU_AVX512 | PHLOX_CPU_AVX512_VNNI;
     px_kernels_avx2(kernels);
     if (features & PHLOX_CPU_AVX_VNNI) px_kernels_avxvnni(kernels);
-    if ((features & avx512) == avx512) px_kernels_avx512vnni(kernels);
+    if (features & PHLOX_CPU_AVX512) px_kernels_avx512(kernels);
+    if ((features & vnni) == vnni) px_kernels_avx512vnni(kernels);
 #elif defined(__aarch64__)
     if (!(features & PHLOX_CPU_NEON)) return;
     px_kernels_neon(kernels);

@@ -211,7 +211,8 @@ void px_reference_matmul(const px_weight *w, int64_t row_begin, int64_t row_end,
 #if defined(__x86_64__)
 void px_kernels_avx2(px_kernels *kernels);
 void px_kernels_avxvnni(px_kernels *kernels);    /* after AVX2 */
-void px_kernels_avx512vnni(px_kernels *kernels); /* after AVX2 */
+void px_kernels_avx512(px_kernels *kernels);     /* after AVX2 */
+void px_kernels_avx512vnni(px_kernels *kernels); /* after AVX-512 */
 #elif defined(__aarch64__)
 void px_kernels_neon(px_kernels *kernels);
 void px_kernels_dotprod(px_kernels *kernels); /* after NEON */

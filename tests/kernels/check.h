@@ -64,6 +64,7 @@ static const check_level check_levels[] = {
 #else
     {"avx2", PHLOX_CPU_AVX2},
     {"avx-vnni", PHLOX_CPU_AVX2 | PHLOX_CPU_AVX_VNNI},
+    {"avx512", PHLOX_CPU_AVX2 | PHLOX_CPU_AVX512},
     {"avx512-vnni", PHLOX_CPU_AVX2 | PHLOX_CPU_AVX512 | PHLOX_CPU_AVX512_VNNI},
 #endif
 };

@@ -92,7 +92,9 @@ static void test_tables(void **unused)
     } names[] = {
         {PHLOX_CPU_AVX_VNNI, "reference"},
         {PHLOX_CPU_AVX512 | PHLOX_CPU_AVX512_VNNI, "reference"},
-        {PHLOX_CPU_AVX2 | PHLOX_CPU_AVX512, "avx2"},
+        {PHLOX_CPU_AVX512, "reference"},
+        {PHLOX_CPU_AVX2 | PHLOX_CPU_AVX512, "avx512"},
+        {PHLOX_CPU_AVX2 | PHLOX_CPU_AVX_VNNI | PHLOX_CPU_AVX512, "avx512"},
         {PHLOX_CPU_AVX2 | PHLOX_CPU_AVX512_VNNI, "avx2"},
         {PHLOX_CPU_AVX2 | PHLOX_CPU_AVX_VNNI | PHLOX_CPU_AVX512_VNNI, "avx-vnni"},
         {PHLOX_CPU_AVX2 | PHLOX_CPU_AVX_VNNI | PHLOX_CPU_AVX512 | PHLOX_CPU_AVX512_VNNI,
