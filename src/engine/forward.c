@@ -188,8 +188,7 @@ static void prepare_tokens(void *context, int64_t begin, int64_t end)
 static void product_rows(void *context, int64_t begin, int64_t end)
 {
     const struct product *const p = context;
-    p->step->engine->kernels->matmul[p->weight->type](p->weight, begin, end, &p->x, p->y,
-                                                      p->weight->rows);
+    px_matmul(p->step->engine->kernels, p->weight, begin, end, &p->x, p->y, p->weight->rows);
 }
 
 /* y [tokens, rows] = x [tokens, columns] times the transposed weight. `prepare` makes a token's x, and

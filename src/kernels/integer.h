@@ -55,13 +55,9 @@ typedef struct px_products {
                   const uint8_t *zeros, unsigned char *wide);
 } px_products;
 
-/* px_kernels.matmul of i8 and i4. */
+/* The matmul and matmul_q8 of i8 and i4. */
 void px_integer_matmul(const px_products *products, const px_weight *w, int64_t row_begin,
                        int64_t row_end, const px_activation *x, float *y, int64_t y_stride);
-
-/* Tiles of integer weights with float32 activations, for every instruction set of a processor that
- * has any (x86/avx2_exact.c, arm/neon_exact.c). */
-px_tile_fn *px_exact_tiles(px_weight_type type);
 
 /* The tile that begins with a token, a multiple of PX_TOKEN_TILE. */
 px_token_tile px_activation_tile(const px_activation *x, int64_t token);

@@ -89,7 +89,7 @@ int64_t px_weight_groups(const px_weight *weight);
 int64_t px_weight_row_bytes(px_weight_type type, int64_t columns);
 
 /*
- * The activations of n tokens, for px_kernels.matmul.
+ * The activations of n tokens, for px_matmul().
  *   f32: float [n, columns], rows f32_stride floats apart.
  *   q8: NULL when the engine computes with float32 activations, or for float weights. Else int8_t with
  *   a scale and the sum of its integers for each block of 32 columns: x = q8 * scale. A block without
@@ -139,13 +139,16 @@ typedef enum px_cache_type {
     PX_CACHE_FLOATS = PX_CACHE_I8 /* so many have rows of floats */
 } px_cache_type;
 
+typedef void px_matmul_fn(const px_weight *w, int64_t row_begin, int64_t row_end,
+                          const px_activation *x, float *y, int64_t y_stride);
+
 typedef struct px_kernels {
     const char *name; /* the last that applied: "reference", "avx2", "avx512-vnni", "neon", ... */
 
     /* y[t * y_stride + r] = sum over columns of x[t] * w[r], for rows row_begin <= r < row_end and
-     * all tokens. Integer weights use x->q8 when it is not NULL, else x->f32. */
-    void (*matmul[PX_WEIGHT_TYPES])(const px_weight *w, int64_t row_begin, int64_t row_end,
-                                    const px_activation *x, float *y, int64_t y_stride);
+     * all tokens. matmul is for activations without q8; matmul_q8 for those with it and for integer
+     * weights, else NULL. px_matmul() chooses. */
+    px_matmul_fn *matmul[PX_WEIGHT_TYPES], *matmul_q8[PX_WEIGHT_TYPES];
 
     bool wants_u8; /* matmul of i4 does */
 
@@ -196,6 +199,13 @@ typedef struct px_kernels {
     /* x = softmax(x) in place over n values; returns nothing special for n == 1. */
     void (*softmax)(float *x, int64_t n);
 } px_kernels;
+
+static inline void px_matmul(const px_kernels *kernels, const px_weight *w, int64_t row_begin,
+                             int64_t row_end, const px_activation *x, float *y, int64_t y_stride)
+{
+    px_matmul_fn *const *const by_type = x->q8 == NULL ? kernels->matmul : kernels->matmul_q8;
+    by_type[w->type](w, row_begin, row_end, x, y, y_stride);
+}
 
 /* The table for a set of PHLOX_CPU_* features (those not hidden by a mask). */
 void px_kernels_init(px_kernels *kernels, uint64_t features);

@@ -366,6 +366,8 @@ void px_kernels_reference(px_kernels *kernels)
     }
     kernels->dequantize[PX_WEIGHT_I8] = dequantize_integers;
     kernels->dequantize[PX_WEIGHT_I4] = dequantize_integers;
+    kernels->matmul_q8[PX_WEIGHT_I8] = px_reference_matmul;
+    kernels->matmul_q8[PX_WEIGHT_I4] = px_reference_matmul;
     kernels->matmul_tiles[PX_WEIGHT_I8] = matmul_tiles;
     kernels->matmul_tiles[PX_WEIGHT_I4] = matmul_tiles;
     kernels->quantize = quantize;

@@ -1,6 +1,6 @@
-/* The products of an instruction set from its inlined function tile(). Included once, behind it.
- * PX_RUN_TILES: the including file has its own run_tiles(). PX_WIDE: which knows PX_WEIGHT_WIDE, and
- * there is widen(). */
+/* The products of integer weights with q8 activations of an instruction set, from its inlined function
+ * tile(). Included once, behind it. PX_RUN_TILES: the including file has its own run_tiles(). PX_WIDE:
+ * which knows PX_WEIGHT_WIDE, and there is widen(). */
 #ifndef PX_KERNELS_TILES_H
 #define PX_KERNELS_TILES_H
 
@@ -27,15 +27,14 @@ static const px_products products_i8 = {.tiles = tiles_I8};
 static void matmul(const px_weight *w, int64_t row_begin, int64_t row_end, const px_activation *x,
                    float *y, int64_t y_stride)
 {
-    const px_products exact = {.tiles = px_exact_tiles(w->type)};
-    const px_products *const q8 = w->type == PX_WEIGHT_I8 ? &products_i8 : &products_i4;
-    px_integer_matmul(x->q8 != NULL ? q8 : &exact, w, row_begin, row_end, x, y, y_stride);
+    const px_products *const products = w->type == PX_WEIGHT_I8 ? &products_i8 : &products_i4;
+    px_integer_matmul(products, w, row_begin, row_end, x, y, y_stride);
 }
 
 static void set_products(px_kernels *kernels)
 {
-    kernels->matmul[PX_WEIGHT_I8] = matmul;
-    kernels->matmul[PX_WEIGHT_I4] = matmul;
+    kernels->matmul_q8[PX_WEIGHT_I8] = matmul;
+    kernels->matmul_q8[PX_WEIGHT_I4] = matmul;
     kernels->wants_u8 = products_i4.wide != NULL;
     kernels->matmul_tiles[PX_WEIGHT_I8] = tiles_I8;
     kernels->matmul_tiles[PX_WEIGHT_I4] = tiles_I4;

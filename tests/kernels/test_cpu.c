@@ -69,6 +69,7 @@ static void test_tables(void **unused)
         for (int type = 0; type < PX_WEIGHT_TYPES; type++) {
             assert_true(k.matmul[type] != NULL);
             assert_true(k.dequantize[type] != NULL);
+            assert_true((k.matmul_q8[type] != NULL) == (k.matmul_tiles[type] != NULL));
         }
         for (int type = 0; type < PX_CACHE_FLOATS; type++) {
             assert_true(k.cache_store[type] != NULL);

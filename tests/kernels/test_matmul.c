@@ -286,7 +286,7 @@ static void call_matmul(const px_kernels *k, const check_case *c, void *out, int
     const int64_t rows = p->row_end - p->row_begin;
     const int64_t begin = p->row_begin + rows * part / parts;
     const int64_t end = p->row_begin + rows * (part + 1) / parts;
-    k->matmul[p->w->type](p->w, begin, end, p->x, out, p->y_stride);
+    px_matmul(k, p->w, begin, end, p->x, out, p->y_stride);
 }
 
 /* A call for all tokens gives the bits of one call for each, and with integer weights every level
@@ -299,11 +299,11 @@ static void check_bits(const product *p, const tokens *a, size_t out_count)
     for (size_t level = 0; level < PX_COUNT(check_levels); level++) {
         px_kernels k;
         if (!check_table(level, &k)) continue;
-        k.matmul[p->w->type](p->w, p->row_begin, p->row_end, p->x, together, p->y_stride);
+        px_matmul(&k, p->w, p->row_begin, p->row_end, p->x, together, p->y_stride);
         for (int64_t t = 0; t < p->x->tokens; t++) {
             const px_activation one = one_token(a, t);
-            k.matmul[p->w->type](p->w, p->row_begin, p->row_end, &one, alone + t * p->y_stride,
-                                 p->y_stride);
+            px_matmul(&k, p->w, p->row_begin, p->row_end, &one, alone + t * p->y_stride,
+                      p->y_stride);
         }
         assert_memory_equal(together, alone, out_count * sizeof *together);
         if (level == 0) memcpy(reference, together, out_count * sizeof *together);
@@ -508,7 +508,7 @@ static void test_not_finite(void **unused)
             for (int t = 0; t < 5; t++)
                 k.quantize(x + t * 192, 192, t, 5, q, scale, sum);
             const px_activation a = {5, 192, 192, x, q, scale, sum, NULL};
-            k.matmul[type](&m.w, 0, 5, &a, y, 5);
+            px_matmul(&k, &m.w, 0, 5, &a, y, 5);
             for (int t = 0; t < 5; t++)
                 for (int r = 0; r < 5; r++) assert_int_equal(isnan(y[t * 5 + r]) != 0, t == 2);
         }

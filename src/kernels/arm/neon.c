@@ -20,6 +20,7 @@ void px_kernels_neon(px_kernels *kernels)
     kernels->name = "neon";
     kernels->dequantize[PX_WEIGHT_F16] = dequantize_f16;
     px_neon_f32(kernels);
+    px_neon_exact(kernels);
     px_neon_integer(kernels);
     px_neon_vector(kernels);
     px_neon_attention(kernels);

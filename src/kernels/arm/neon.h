@@ -10,6 +10,7 @@
 
 /* Overrides of the entries of the table. */
 void px_neon_f32(px_kernels *kernels);
+void px_neon_exact(px_kernels *kernels);
 void px_neon_integer(px_kernels *kernels);
 void px_neon_vector(px_kernels *kernels);
 void px_neon_attention(px_kernels *kernels);

@@ -30,6 +30,7 @@ void px_kernels_avx2(px_kernels *kernels)
     kernels->name = "avx2";
     kernels->dequantize[PX_WEIGHT_F16] = dequantize_f16;
     px_avx2_f32(kernels);
+    px_avx2_exact(kernels);
     px_avx2_integer(kernels);
     px_avx2_vector(kernels);
     px_avx2_attention(kernels);

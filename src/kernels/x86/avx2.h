@@ -10,6 +10,7 @@
 
 /* Overrides of the entries of the table. */
 void px_avx2_f32(px_kernels *kernels);
+void px_avx2_exact(px_kernels *kernels);
 void px_avx2_integer(px_kernels *kernels);
 void px_avx2_vector(px_kernels *kernels);
 void px_avx2_attention(px_kernels *kernels);
