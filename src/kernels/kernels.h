@@ -150,7 +150,7 @@ typedef struct px_kernels {
      * weights, else NULL. px_matmul() chooses. */
     px_matmul_fn *matmul[PX_WEIGHT_TYPES], *matmul_q8[PX_WEIGHT_TYPES];
 
-    bool wants_u8; /* matmul of i4 does */
+    bool wants_u8; /* matmul_q8 of i4 does */
 
     /* The same in tiles, for integer weights and q8 activations; else NULL. */
     px_tile_fn *matmul_tiles[PX_WEIGHT_TYPES];

@@ -67,7 +67,10 @@ static void named_as_the_kernels(void **state)
         px_kernels kernels;
         px_probes_init(&probes, sets[s]);
         px_kernels_init(&kernels, sets[s]);
-        if (probes.int8.name) assert_string_equal(probes.int8.name, kernels.name);
+        /* AVX-512 alone has nothing of its own for int8. */
+        const bool floats = strcmp(kernels.name, "avx512") == 0;
+        const char *const name = floats ? probes.f32.name : probes.int8.name;
+        if (name) assert_string_equal(name, kernels.name);
     }
 }
 

@@ -7,6 +7,15 @@
 
 /* Overrides of the entries of AVX2. */
 void px_avx512_f32(px_kernels *kernels);
+void px_avx512_exact(px_kernels *kernels);
+
+/* The scales of the 16 rows of a group, `at` the first one's index. */
+PX_INLINE __m512 px_avx512_scales(const px_weight *w, int64_t at)
+{
+    if (!w->half_scales) return _mm512_loadu_ps((const float *)w->scales + at);
+    const uint16_t *const half = (const uint16_t *)w->scales + at;
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)half));
+}
 
 PX_INLINE float px_avx512_sum(__m512 v)
 {

@@ -3,7 +3,7 @@
  * point goes through the block sums: a lane of `zero` is -zero in its lower 16 bits and 0 above, a
  * block sum fits the lower 16 bits, so that vpdpwssd adds -zero * sum.
  */
-#include "kernels/x86/avx2.h"
+#include "kernels/x86/avx512.h"
 
 enum { ONE_TILE = 4 /* tokens: more take two tiles of rows together */ };
 
@@ -28,13 +28,6 @@ PX_INLINE __m512i group_zero(const int type, const px_weight *w, int64_t at)
     const __m128i zero = _mm_loadu_si128((const __m128i *)(const void *)(w->zeros + at));
     const __m512i wide = _mm512_cvtepu8_epi32(zero);
     return _mm512_and_si512(low, _mm512_sub_epi32(_mm512_setzero_si512(), wide));
-}
-
-PX_INLINE __m512 group_scale(const px_weight *w, int64_t at)
-{
-    if (!w->half_scales) return _mm512_loadu_ps((const float *)w->scales + at);
-    const uint16_t *const half = (const uint16_t *)w->scales + at;
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)half));
 }
 
 PX_INLINE void tile(const int type, const int T, const px_weight *w, int64_t row_tile,
@@ -100,7 +93,7 @@ PX_INLINE void tile(const int type, const int T, const px_weight *w, int64_t row
             x_scale += T;
             x_sum += T;
         }
-        const __m512 scale = group_scale(w, at);
+        const __m512 scale = px_avx512_scales(w, at);
         PX_UNROLL for (int t = 0; t < T; t++) total[t] = _mm512_fmadd_ps(part[t], scale, total[t]);
     }
     PX_UNROLL for (int t = 0; t < T; t++) _mm512_storeu_ps(out + t * out_stride, total[t]);
@@ -177,7 +170,7 @@ PX_INLINE void two_tiles(const int type, const int T, const px_weight *w, int64_
             x_sum += T;
         }
         PX_UNROLL for (int i = 0; i < 2; i++) {
-            const __m512 scale = group_scale(w, ((row_tile + i) * groups + group) * PX_ROW_TILE);
+            const __m512 scale = px_avx512_scales(w, ((row_tile + i) * groups + group) * PX_ROW_TILE);
             PX_UNROLL for (int t = 0; t < T; t++)
                 total[i][t] = _mm512_fmadd_ps(part[i][t], scale, total[i][t]);
         }
@@ -264,7 +257,7 @@ PX_INLINE void wide_tiles(const int R, const int T, const px_weight *w, int64_t 
             x_scale += T;
         }
         PX_UNROLL for (int i = 0; i < R; i++) {
-            const __m512 scale = group_scale(w, ((row_tile + i) * groups + group) * PX_ROW_TILE);
+            const __m512 scale = px_avx512_scales(w, ((row_tile + i) * groups + group) * PX_ROW_TILE);
             PX_UNROLL for (int t = 0; t < T; t++)
                 total[i][t] = _mm512_fmadd_ps(part[i][t], scale, total[i][t]);
         }
