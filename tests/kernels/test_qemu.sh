@@ -48,4 +48,5 @@ traps() {
     echo "ok: $2 traps on $1 when $3 is forced"
 }
 for test in test_matmul test_vector; do traps $old $test avx2; done
+traps $new test_vector avx512
 for level in avx-vnni avx512 avx512-vnni; do traps $new test_matmul $level; done

@@ -6,4 +6,6 @@ void px_kernels_avx512(px_kernels *kernels)
     kernels->name = "avx512";
     px_avx512_f32(kernels);
     px_avx512_exact(kernels);
+    px_avx512_vector(kernels);
+    px_avx512_attention(kernels);
 }

@@ -8,6 +8,8 @@
 /* Overrides of the entries of AVX2. */
 void px_avx512_f32(px_kernels *kernels);
 void px_avx512_exact(px_kernels *kernels);
+void px_avx512_vector(px_kernels *kernels);
+void px_avx512_attention(px_kernels *kernels);
 
 /* The scales of the 16 rows of a group, `at` the first one's index. */
 PX_INLINE __m512 px_avx512_scales(const px_weight *w, int64_t at)
@@ -20,6 +22,27 @@ PX_INLINE __m512 px_avx512_scales(const px_weight *w, int64_t at)
 PX_INLINE float px_avx512_sum(__m512 v)
 {
     return px_avx2_sum(_mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)));
+}
+
+/* Up to 16 floats, `rest` behind them; copied for the reason of px_avx2_load. */
+PX_INLINE __m512 px_avx512_load(const float *x, int64_t count, float rest)
+{
+    if (count >= 16) return _mm512_loadu_ps(x);
+    float copy[16];
+    _mm512_storeu_ps(copy, _mm512_set1_ps(rest));
+    memcpy(copy, x, (size_t)count * sizeof *x);
+    return _mm512_loadu_ps(copy);
+}
+
+PX_INLINE void px_avx512_store(float *x, int64_t count, __m512 value)
+{
+    if (count >= 16) {
+        _mm512_storeu_ps(x, value);
+        return;
+    }
+    float copy[16];
+    _mm512_storeu_ps(copy, value);
+    memcpy(x, copy, (size_t)count * sizeof *x);
 }
 
 #endif
