@@ -180,9 +180,8 @@ static void prepare_tokens(void *context, int64_t begin, int64_t end)
                              (int)tokens, s->q8 + first * blocks * PX_COLUMN_BLOCK,
                              s->q8_scale + first * blocks, s->q8_sum + first * blocks);
     }
-    if (!p->x.u8) return;
-    for (int64_t i = begin * blocks * PX_COLUMN_BLOCK; i < end * blocks * PX_COLUMN_BLOCK; i++)
-        s->u8[i] = (uint8_t)(s->q8[i] + 128);
+    const int64_t row = blocks * PX_COLUMN_BLOCK;
+    if (p->x.u8) px_shift_activations(s->q8 + begin * row, (end - begin) * row, s->u8 + begin * row);
 }
 
 static void product_rows(void *context, int64_t begin, int64_t end)

@@ -6,7 +6,8 @@
 
 enum {
     PANEL = 4,          /* tiles of rows whose weights stay in the cache while all tokens pass */
-    TOKEN_BLOCK = 128,  /* tokens whose activations stay in the second cache while all rows pass */
+    TOKEN_BLOCK = 256,  /* most tokens that pass together, of whose activations so many bytes */
+    BLOCK_BYTES = 1 << 20, /* stay in the second cache while all rows pass */
     WIDE_TILES = 2,     /* of rows that are unpacked together, so many columns at a time that they */
     WIDE_COLUMNS = 512, /* stay in the first cache */
     WIDE_BLOCKS = WIDE_COLUMNS / PX_COLUMN_BLOCK
@@ -27,12 +28,23 @@ px_token_tile px_activation_tile(const px_activation *x, int64_t token)
     return tile;
 }
 
+void px_shift_activations(const int8_t *q8, int64_t count, uint8_t *u8)
+{
+    for (int64_t i = 0; i < count; i++) u8[i] = (uint8_t)(q8[i] + 128);
+}
+
 /* Some tiles of i4 with some groups of columns unpacked. */
 struct panel {
     _Alignas(64) unsigned char data[WIDE_TILES * WIDE_BLOCKS * PX_WIDE_BYTES];
     _Alignas(64) float sums[TOKEN_BLOCK][WIDE_TILES * PX_ROW_TILE];
     float scales[WIDE_TILES * WIDE_BLOCKS * PX_ROW_TILE];
 };
+
+/* Where a tile of i4 has the columns of a group. */
+static const unsigned char *group_data(const px_weight *w, int64_t tile, int64_t group)
+{
+    return px_weight_tile(w, tile) + group * w->group_size * PX_ROW_TILE / 2;
+}
 
 /* `groups` groups of `tiles` tiles, as a matrix of their own. */
 static px_weight unpack(const px_products *products, const px_weight *w, int64_t tile,
@@ -47,42 +59,60 @@ static px_weight unpack(const px_products *products, const px_weight *w, int64_t
     part.scales = panel->scales;
     part.zeros = NULL;
     const int64_t group_blocks = groups == 1 ? blocks : w->group_size / PX_COLUMN_BLOCK;
-    const int64_t before = group * w->group_size / PX_COLUMN_BLOCK;
     const size_t count = (size_t)groups * PX_ROW_TILE, size = w->half_scales ? 2 : sizeof(float);
     for (int64_t i = 0; i < tiles; i++) {
         const size_t from = (size_t)px_weight_group_index(w, (tile + i) * PX_ROW_TILE, group);
         memcpy((char *)panel->scales + (size_t)i * count * size,
                (const char *)w->scales + from * size, count * size);
-        products->widen(px_weight_tile(w, tile + i) + before * PX_ROW_TILE * PX_COLUMN_BLOCK / 2,
-                        blocks, group_blocks, w->zeros != NULL ? w->zeros + from : NULL,
+        products->widen(group_data(w, tile + i, group), blocks, group_blocks,
+                        w->zeros != NULL ? w->zeros + from : NULL,
                         panel->data + i * PX_ROW_TILE * part.row_bytes);
     }
     return part;
 }
 
-/* Some tiles of i4 with all tokens, at most TOKEN_BLOCK. */
-static void unpack_and_multiply(const px_products *products, const px_weight *w, int64_t tile, int64_t tiles,
-                       const px_activation *x, float *y, int64_t y_stride)
+/* Asks for the share of `index` among `count` of what is behind `p`. */
+static void fetch_share(const unsigned char *p, int64_t bytes, int64_t index, int64_t count)
+{
+    const int64_t lines = bytes / 64, end = lines * (index + 1) / count;
+    for (int64_t i = lines * index / count; i < end; i++) __builtin_prefetch(p + 64 * i, 0, 2);
+}
+
+/* Some tiles of i4 with all tokens, at most TOKEN_BLOCK. The weights of the next part and the places of
+ * the results are fetched meanwhile. */
+static void unpack_and_multiply(const px_products *products, const px_weight *w, int64_t tile,
+                                int64_t tiles, const px_activation *x, float *y, int64_t y_stride)
 {
     struct panel panel;
     const int64_t groups = px_weight_groups(w), step = PX_MAX(WIDE_COLUMNS / w->group_size, 1);
-    memset(panel.sums, 0, (size_t)x->tokens * sizeof panel.sums[0]);
+    const size_t row_size = (size_t)(tiles * PX_ROW_TILE) * sizeof *y;
     for (int64_t group = 0; group < groups; group += step) {
         const px_weight part =
             unpack(products, w, tile, tiles, group, PX_MIN(step, groups - group), &panel);
+        const bool is_last = group + step >= groups;
         const int64_t block = group * w->group_size / PX_COLUMN_BLOCK;
+        const int64_t part_bytes = part.columns * PX_ROW_TILE / 2;
+        const unsigned char *const next =
+            is_last ? px_weight_tile(w, tile + tiles) : group_data(w, tile, group + step);
         for (int64_t token = 0; token < x->tokens; token += PX_TOKEN_TILE) {
             px_token_tile from = px_activation_tile(x, token);
+            float *const to = y + token * y_stride + tile * PX_ROW_TILE;
             from.q8 = (const int8_t *)x->u8 + (from.q8 - x->q8);
             from.q8 += block * PX_COLUMN_BLOCK * from.tokens;
             from.scale += block * from.tokens;
             from.sum += block * from.tokens;
+            if (group == 0) memset(panel.sums[token], 0, sizeof panel.sums[0] * PX_TOKEN_TILE);
+            for (int64_t i = 0; i < tiles; i++)
+                fetch_share(next + i * PX_ROW_TILE * w->row_bytes, part_bytes,
+                            token / PX_TOKEN_TILE, (x->tokens + PX_TOKEN_TILE - 1) / PX_TOKEN_TILE);
+            for (int64_t t = 0; t < from.tokens && is_last; t++)
+                for (size_t at = 0; at < row_size; at += 64)
+                    __builtin_prefetch((const char *)(to + t * y_stride) + at, 1);
             products->wide(&part, 0, tiles, &from, panel.sums[token], WIDE_TILES * PX_ROW_TILE);
+            for (int64_t t = 0; t < from.tokens && is_last; t++)
+                memcpy(to + t * y_stride, panel.sums[token + t], row_size);
         }
     }
-    for (int64_t t = 0; t < x->tokens; t++)
-        memcpy(y + t * y_stride + tile * PX_ROW_TILE, panel.sums[t],
-               (size_t)(tiles * PX_ROW_TILE) * sizeof *y);
 }
 
 /* Rows [begin, end) of one tile, of which they are a part. */
@@ -131,10 +161,12 @@ void px_integer_matmul(const px_products *products, const px_weight *w, int64_t 
         px_reference_matmul(w, row_begin, row_end, x, y, y_stride);
         return;
     }
-    for (int64_t token = 0; token < x->tokens; token += TOKEN_BLOCK) {
+    const int64_t fit = BLOCK_BYTES / w->columns / PX_TOKEN_TILE * PX_TOKEN_TILE;
+    const int64_t most = PX_MAX(PX_MIN(fit, TOKEN_BLOCK), PX_MANY_TOKENS);
+    for (int64_t token = 0; token < x->tokens; token += most) {
         const px_token_tile first = px_activation_tile(x, token);
         px_activation block = *x;
-        block.tokens = PX_MIN(x->tokens - token, TOKEN_BLOCK);
+        block.tokens = PX_MIN(x->tokens - token, most);
         block.f32 = first.f32;
         block.q8 = first.q8;
         block.q8_scale = first.scale;

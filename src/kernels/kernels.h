@@ -113,6 +113,9 @@ typedef struct px_activation {
 
 enum { PX_MANY_TOKENS = 32 };
 
+/* Makes u8 of `count` values of q8. */
+void px_shift_activations(const int8_t *q8, int64_t count, uint8_t *u8);
+
 /* One tile of them: `tokens` (1 to PX_TOKEN_TILE) with q8, scale and sum as above, or f32. */
 typedef struct px_token_tile {
     int64_t tokens;
