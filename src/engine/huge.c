@@ -7,8 +7,8 @@
 
 enum {
     FEW_TOKENS = 8,        /* of a sequence: more are prefill */
-    FIRST_STEP = 64,       /* decode steps before anything moves by itself: moving takes the time of some
-                              five, and gains a tenth of each that follows */
+    FIRST_STEP = 64,       /* decode steps before anything moves by itself: moving has a price, which a
+                              short answer does not earn back */
     STEP_BYTES = 128 << 20, /* that move behind a step */
     TRIALS = 3,
     ALIGNMENT = 64
