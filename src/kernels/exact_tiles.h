@@ -2,11 +2,9 @@
  * The products of integer weights with float32 activations of an instruction set. The lanes of a vector
  * are rows of a tile. A sum has four parts, by the column modulo 4; K of them at a time pass over a
  * group, so that those of all tokens stay in registers. Included once, behind what it has to offer:
- *   lanes, zeros                the types of a vector of sums and of zero points
- *   LANE_ROWS                   rows in it
+ *   the lanes                   of x86/avx2_lanes.h, x86/avx512_lanes.h or arm/neon_lanes.h
+ *   zeros                       the type of a vector of zero points
  *   parts(T)                    K for so many tokens: 4, 2 or 1
- *   no_sum(), plus(a, b), fused(a, b, c), load_scales(w, at), store_lanes(out, sum)
- *                               fused: a * b + c, rounded once; at: the index of the first row's scale
  *   load_zeros(type, w, at)     the zero points of a group
  *   add_block(type, T, k, K, p, prefetch, zero, x, part)
  *                               adds columns k to k + K of each quad of the block at p, with x[t], the
@@ -84,14 +82,14 @@ PX_INLINE void part_of_rows(const px_weight_type type, const int T, const px_wei
         }
         p += count * (type == PX_WEIGHT_I4 ? 256 : 512);
     }
-    PX_UNROLL for (int t = 0; t < T; t++) store_lanes(out + t * out_stride + first, total[t]);
+    PX_UNROLL for (int t = 0; t < T; t++) store_floats(out + t * out_stride + first, LANES, total[t]);
 }
 
 PX_INLINE void run_tiles(const px_weight_type type, const int T, const px_weight *w, int64_t begin,
                          int64_t end, const px_token_tile *x, float *out, int64_t out_stride)
 {
     for (; begin < end; begin++, out += PX_ROW_TILE)
-        for (int first = 0; first < PX_ROW_TILE; first += LANE_ROWS)
+        for (int first = 0; first < PX_ROW_TILE; first += LANES)
             part_of_rows(type, T, w, begin, first, x, out, out_stride);
 }
 

@@ -1,11 +1,9 @@
 /*
  * The products of float weights of an instruction set. Included once, behind what it has to offer:
- *   lanes                       the type of a vector of sums
- *   no_sum(), add_lanes(sum)    its zero, and its sum in a fixed order
+ *   the lanes                   of x86/avx2_lanes.h, x86/avx512_lanes.h or arm/neon_lanes.h
  *   add_block(type, R, T, p, x, sums)
  *                               adds the products of 32 columns of R rows (bytes p[r]) and T tokens
  *                               (floats x[t]) to sums[r][t], whose order depends on the column only
- *   fetch(p)                    asks for the weights at p
  *   ROWS, TOKENS                a tile of many tokens, as the registers allow
  *   FEW_ROWS                    rows of a tile of fewer tokens
  *   PANEL_ROWS                  a multiple of both

@@ -1,39 +1,11 @@
 /* Integer weights with float32 activations: the lanes of a vector are four rows of a tile. */
-#include "kernels/arm/neon.h"
+#include "kernels/arm/neon_lanes.h"
 
-enum { LANE_ROWS = 4 };
-
-typedef float32x4_t lanes;
 typedef int32x4_t zeros;
 
 PX_INLINE int parts(const int T)
 {
     return T <= 4 ? 4 : 2;
-}
-
-PX_INLINE lanes no_sum(void)
-{
-    return vdupq_n_f32(0);
-}
-
-PX_INLINE lanes plus(lanes a, lanes b)
-{
-    return vaddq_f32(a, b);
-}
-
-PX_INLINE lanes fused(lanes a, lanes b, lanes c)
-{
-    return vfmaq_f32(c, a, b);
-}
-
-PX_INLINE lanes load_scales(const px_weight *w, int64_t at)
-{
-    return px_neon_scales(w, at);
-}
-
-PX_INLINE void store_lanes(float *out, lanes sum)
-{
-    vst1q_f32(out, sum);
 }
 
 PX_INLINE zeros load_zeros(const px_weight_type type, const px_weight *w, int64_t at)

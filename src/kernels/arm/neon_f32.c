@@ -1,25 +1,7 @@
 /* Float weights. A sum runs in four lanes (column modulo 4), one fused multiply-add a column. */
-#include "kernels/arm/neon.h"
+#include "kernels/arm/neon_lanes.h"
 
 enum { ROWS = 4, TOKENS = 4, FEW_ROWS = 8, PANEL_ROWS = 8 };
-
-typedef float32x4_t lanes;
-
-PX_INLINE lanes no_sum(void)
-{
-    return vdupq_n_f32(0);
-}
-
-PX_INLINE float add_lanes(lanes sum)
-{
-    return vaddvq_f32(sum);
-}
-
-/* A distance that nobody measured would be a guess. */
-PX_INLINE void fetch(const unsigned char *p)
-{
-    (void)p;
-}
 
 /* Columns 8 * part to 8 * part + 7 of the block at p. */
 PX_INLINE void load_part(const px_weight_type type, const unsigned char *p, const int part,

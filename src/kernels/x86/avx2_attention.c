@@ -1,41 +1,7 @@
 /* Attention over a cache of float32 or float16 rows. */
-#include "kernels/x86/avx2.h"
+#include "kernels/x86/avx2_lanes.h"
 
 #include "base/half.h"
-
-enum { LANES = 8 };
-
-typedef __m256 lanes;
-
-PX_INLINE lanes no_sum(void)
-{
-    return _mm256_setzero_ps();
-}
-
-PX_INLINE lanes spread(float x)
-{
-    return _mm256_set1_ps(x);
-}
-
-PX_INLINE lanes fused(lanes a, lanes b, lanes c)
-{
-    return _mm256_fmadd_ps(a, b, c);
-}
-
-PX_INLINE float add_lanes(lanes sum)
-{
-    return px_avx2_sum(sum);
-}
-
-PX_INLINE lanes load_floats(const float *x, int64_t count)
-{
-    return px_avx2_load(x, count);
-}
-
-PX_INLINE void store_floats(float *x, int64_t count, lanes value)
-{
-    px_avx2_store(x, count, value);
-}
 
 PX_INLINE lanes load_halves(const unsigned char *p, int64_t count)
 {
@@ -45,7 +11,7 @@ PX_INLINE lanes load_halves(const unsigned char *p, int64_t count)
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)copy));
 }
 
-#include "kernels/x86/attention_rows.h"
+#include "kernels/attention_rows.h"
 
 static void store_f16(const float *x, void *row, int64_t head_dim)
 {

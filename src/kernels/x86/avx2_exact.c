@@ -1,39 +1,11 @@
 /* Integer weights with float32 activations: the lanes of a vector are 8 rows of a tile. */
-#include "kernels/x86/avx2.h"
+#include "kernels/x86/avx2_lanes.h"
 
-enum { LANE_ROWS = 8 };
-
-typedef __m256 lanes;
 typedef __m256i zeros;
 
 PX_INLINE int parts(const int T)
 {
     return T <= 2 ? 4 : 1;
-}
-
-PX_INLINE lanes no_sum(void)
-{
-    return _mm256_setzero_ps();
-}
-
-PX_INLINE lanes plus(lanes a, lanes b)
-{
-    return _mm256_add_ps(a, b);
-}
-
-PX_INLINE lanes fused(lanes a, lanes b, lanes c)
-{
-    return _mm256_fmadd_ps(a, b, c);
-}
-
-PX_INLINE lanes load_scales(const px_weight *w, int64_t at)
-{
-    return px_avx2_scales(w, at);
-}
-
-PX_INLINE void store_lanes(float *out, lanes sum)
-{
-    _mm256_storeu_ps(out, sum);
 }
 
 PX_INLINE zeros load_zeros(const px_weight_type type, const px_weight *w, int64_t at)

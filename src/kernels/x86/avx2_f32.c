@@ -1,24 +1,7 @@
 /* Float weights. A sum runs in eight lanes (column modulo 8) with one fused multiply-add a column. */
-#include "kernels/x86/avx2.h"
+#include "kernels/x86/avx2_lanes.h"
 
 enum { ROWS = 3, TOKENS = 4, FEW_ROWS = 4, PANEL_ROWS = 12 };
-
-typedef __m256 lanes;
-
-PX_INLINE lanes no_sum(void)
-{
-    return _mm256_setzero_ps();
-}
-
-PX_INLINE float add_lanes(lanes sum)
-{
-    return px_avx2_sum(sum);
-}
-
-PX_INLINE void fetch(const unsigned char *p)
-{
-    _mm_prefetch((const char *)p, _MM_HINT_T0);
-}
 
 /* Columns 8 * part to 8 * part + 7 of the block at p. */
 PX_INLINE __m256 load_part(const px_weight_type type, const unsigned char *p, const int part)

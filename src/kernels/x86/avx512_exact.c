@@ -3,41 +3,15 @@
  * of an integer below those of 2^23 make the float 2^23 + q, from which 2^23 + zero leaves q - zero,
  * exactly.
  */
-#include "kernels/x86/avx512.h"
+#include "kernels/x86/avx512_lanes.h"
 
-enum { LANE_ROWS = 16, EXPONENT = 0x4b000000 /* of 2^23 */ };
+enum { EXPONENT = 0x4b000000 /* of 2^23 */ };
 
-typedef __m512 lanes;
 typedef __m512 zeros;
 
 PX_INLINE int parts(const int T)
 {
     return T <= 5 ? 4 : 2;
-}
-
-PX_INLINE lanes no_sum(void)
-{
-    return _mm512_setzero_ps();
-}
-
-PX_INLINE lanes plus(lanes a, lanes b)
-{
-    return _mm512_add_ps(a, b);
-}
-
-PX_INLINE lanes fused(lanes a, lanes b, lanes c)
-{
-    return _mm512_fmadd_ps(a, b, c);
-}
-
-PX_INLINE lanes load_scales(const px_weight *w, int64_t at)
-{
-    return px_avx512_scales(w, at);
-}
-
-PX_INLINE void store_lanes(float *out, lanes sum)
-{
-    _mm512_storeu_ps(out, sum);
 }
 
 PX_INLINE zeros load_zeros(const px_weight_type type, const px_weight *w, int64_t at)

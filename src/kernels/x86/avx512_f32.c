@@ -1,24 +1,7 @@
 /* Float weights. A sum runs in 16 lanes (column modulo 16) with one fused multiply-add a column. */
-#include "kernels/x86/avx512.h"
+#include "kernels/x86/avx512_lanes.h"
 
 enum { ROWS = 3, TOKENS = 8, FEW_ROWS = 4, PANEL_ROWS = 12 };
-
-typedef __m512 lanes;
-
-PX_INLINE lanes no_sum(void)
-{
-    return _mm512_setzero_ps();
-}
-
-PX_INLINE float add_lanes(lanes sum)
-{
-    return px_avx512_sum(sum);
-}
-
-PX_INLINE void fetch(const unsigned char *p)
-{
-    _mm_prefetch((const char *)p, _MM_HINT_T0);
-}
 
 /* Columns 16 * part to 16 * part + 15 of the block at p. */
 PX_INLINE __m512 load_part(const px_weight_type type, const unsigned char *p, const int part)

@@ -1,12 +1,10 @@
 /*
  * Attention over a cache of float32 or float16 rows. Included once, behind what it has to offer:
- *   lanes, LANES                a vector of floats and how many
- *   no_sum(), spread(x), fused(a, b, c), add_lanes(sum)
- *   load_floats(x, count), store_floats(x, count, value), load_halves(p, count)
- *                               up to LANES values, zeros behind them
+ *   the lanes                   of x86/avx2_lanes.h, x86/avx512_lanes.h or arm/neon_lanes.h
+ *   load_halves(p, count)       up to LANES float16 values, zeros behind them
  */
-#ifndef PX_KERNELS_X86_ATTENTION_ROWS_H
-#define PX_KERNELS_X86_ATTENTION_ROWS_H
+#ifndef PX_KERNELS_ATTENTION_ROWS_H
+#define PX_KERNELS_ATTENTION_ROWS_H
 
 enum {
     KEYS = 4,             /* cache rows that go together */
@@ -29,8 +27,7 @@ PX_INLINE lanes load_values(const px_cache_type type, const unsigned char *p, in
  * to get ahead. */
 PX_INLINE void prefetch_rows(const unsigned char *p, int64_t bytes)
 {
-    for (int64_t i = 0; i < bytes; i += 64)
-        _mm_prefetch((const char *)p + PREFETCH_AHEAD + i, _MM_HINT_T0);
+    for (int64_t i = 0; i < bytes; i += 64) fetch(p + PREFETCH_AHEAD + i);
 }
 
 /* The sum of one row is the same whether it comes alone or with others. */
