@@ -4,8 +4,8 @@ _phlox()
 {
     local commands='run info tokenize detokenize logits perplexity compare bench cache version help'
     local model='--weight-format --group-size --sym --asym --ratio --backup-precision
-        --all-layers --group-size-fallback --quant-method --exact --kv-cache --huge-pages --threads --cpu-mask
-        --context-size
+        --all-layers --group-size-fallback --quant-method --exact --kv-cache --huge-pages
+        --threads --cpu-mask --context-size
         --chat-format --no-cache --cache-dir --cache-limit'
     local generation='--max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty
         --presence-penalty --frequency-penalty --seed --stop --ignore-eos --context-shift

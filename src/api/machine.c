@@ -130,8 +130,8 @@ phlox_status phlox_measure_machine(int32_t threads, uint64_t cpu_mask, uint64_t 
                                    phlox_machine *out, phlox_error *error)
 {
     if (threads < 0 || threads > 1024)
-        return px_fail(error, PHLOX_ERROR_ARGUMENT, "threads is %d; 1 to 1024 are meant, 0 for one a core",
-                       threads);
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "threads is %d; 1 to 1024 are meant, 0 for one a core", threads);
     px_pool *pool = NULL;
     PX_TRY(px_pool_create(threads ? threads : px_core_count(), &pool, error));
     const phlox_status status = measure(pool, px_cpu_features() & ~cpu_mask, memory, out, error);

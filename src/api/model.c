@@ -30,8 +30,8 @@ static phlox_status check_options(const phlox_model_options *o, phlox_error *err
         return px_fail(error, PHLOX_ERROR_ARGUMENT,
                        "phlox_model_options was not set up by phlox_model_options_init()");
     if (o->threads < 0 || o->threads > 1024)
-        return px_fail(error, PHLOX_ERROR_ARGUMENT, "threads is %d; 1 to 1024 are meant, 0 for one a core",
-                       o->threads);
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "threads is %d; 1 to 1024 are meant, 0 for one a core", o->threads);
     if (o->context_size < 0)
         return px_fail(error, PHLOX_ERROR_ARGUMENT,
                        "context-size is %d; a positive number is meant, 0 for the model's own",

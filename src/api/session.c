@@ -61,7 +61,7 @@ void phlox_session_statistics(const phlox_session *session, phlox_statistics *ou
     px_device_info info;
     runtime->device->info(runtime->model, &info);
     out->huge_page_bytes = info.huge_page_bytes;
-    out->kv_bytes = session->runtime->device->sequence_bytes(session->sequence);
+    out->kv_bytes = runtime->device->sequence_bytes(session->sequence);
 }
 
 void phlox_generate_options_init(phlox_generate_options *options, const phlox_model *model)

@@ -101,6 +101,8 @@ int px_core_count(void)
 
 size_t px_fast_cpus(int threads, int *cpus)
 {
+    /* as many threads as there are hardware threads leave nothing to choose, and nothing to read */
+    if ((size_t)threads >= px_allowed_cpus(cpus, PX_MOST_CPUS)) return 0;
     px_core cores[PX_MOST_CPUS];
     const size_t count = find_own(cores);
     if ((size_t)threads >= count) return 0;

@@ -154,7 +154,7 @@ phlox_status px_pool_create(int threads, px_pool **out, phlox_error *error)
     px_pool *const pool = px_calloc(1, sizeof *pool);
     if (!pool) return px_fail_memory(error, sizeof *pool);
     pool->threads = 1;
-    pool->cpu_count = px_fast_cpus(threads, pool->cpus);
+    if (threads > 1) pool->cpu_count = px_fast_cpus(threads, pool->cpus); /* of workers only */
     pool->monitor = px_monitor_create();
     pool->workers = px_calloc((size_t)threads, sizeof *pool->workers);
     pool->arguments = px_calloc((size_t)threads, sizeof *pool->arguments);

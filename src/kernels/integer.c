@@ -131,7 +131,8 @@ static void part_of_tile(px_tile_fn *tiles, const px_weight *w, int64_t begin, i
 static void token_block(const px_products *products, const px_weight *w, int64_t row_begin,
                         int64_t row_end, const px_activation *x, float *y, int64_t y_stride)
 {
-    const bool is_wide = products->wide != NULL && x->u8 != NULL && x->tokens >= PX_MANY_TOKENS && w->group_size <= WIDE_COLUMNS;
+    const bool is_wide = products->wide != NULL && x->u8 != NULL &&
+                         x->tokens >= PX_MANY_TOKENS && w->group_size <= WIDE_COLUMNS;
     for (int64_t row = row_begin, next; row < row_end; row = next) {
         const int64_t in_tile = row % PX_ROW_TILE, left = row_end - row;
         const bool whole = in_tile == 0 && left >= PX_ROW_TILE;
