@@ -29,3 +29,14 @@ size_t px_builtin_files(px_memory_file *out)
 }
 
 #endif
+
+phlox_status px_builtin_open_or(const char *path, px_checkpoint **out, phlox_error *error)
+{
+    if (path) return px_checkpoint_open(path, out, error);
+    px_memory_file files[PX_BUILTIN_MOST];
+    const size_t count = px_builtin_files(files);
+    if (!count)
+        return px_fail(error, PHLOX_ERROR_NOT_FOUND,
+                       "this build of phlox has no built-in model; give the path of a model");
+    return px_checkpoint_open_memory(files, count, out, error);
+}

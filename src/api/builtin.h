@@ -11,6 +11,9 @@ enum { PX_BUILTIN_MOST = 8 };
 /* Lists the embedded files, at most PX_BUILTIN_MOST; their number, 0 when this build has none. */
 size_t px_builtin_files(px_memory_file *out);
 
+/* Opens the model at `path`, which must outlive it, or the built-in one when that is NULL. */
+phlox_status px_builtin_open_or(const char *path, px_checkpoint **out, phlox_error *error);
+
 #ifdef PHLOX_HAS_BUILTIN
 
 /* One line for each embedded file: symbol and file name. */

@@ -170,22 +170,12 @@ static phlox_status open_text(phlox_model *model, const phlox_model_options *opt
 
 /* ---- opening and closing ------------------------------------------------------------------- */
 
-static phlox_status open_checkpoint(phlox_model *model, const char *path, phlox_error *error)
-{
-    if (path) return px_checkpoint_open(model->path, &model->checkpoint, error);
-    px_memory_file files[PX_BUILTIN_MOST];
-    const size_t count = px_builtin_files(files);
-    if (!count)
-        return px_fail(error, PHLOX_ERROR_NOT_FOUND,
-                       "this build of phlox has no built-in model; give the path of a model");
-    return px_checkpoint_open_memory(files, count, &model->checkpoint, error);
-}
-
 static phlox_status open_parts(phlox_model *model, const char *path,
                                const phlox_model_options *options, const char *cache_dir,
                                phlox_error *error)
 {
-    PX_TRY(open_checkpoint(model, path, error));
+    PX_TRY(px_builtin_open_or(path ? model->path : NULL, &model->checkpoint, error));
+    px_checkpoint_describe(model->checkpoint, model->stored, sizeof model->stored);
     const px_desc *const desc = &model->checkpoint->desc;
     if (options->context_size > desc->max_position)
         return px_fail(error, PHLOX_ERROR_ARGUMENT,
@@ -263,7 +253,6 @@ void phlox_model_close(phlox_model **model)
 
 void phlox_model_get_info(const phlox_model *model, phlox_model_info *info)
 {
-    static const char *const stored[] = {"f32", "f16", "bf16"};
     const px_checkpoint *const checkpoint = model->checkpoint;
     const px_desc *const desc = &checkpoint->desc;
     *info = (phlox_model_info){
@@ -273,7 +262,7 @@ void phlox_model_get_info(const phlox_model *model, phlox_model_info *info)
         .device_reason = model->device_reason,
         .kernels = model->device_info.kernels,
         .weights = model->device_info.weights,
-        .stored = stored[checkpoint->type],
+        .stored = model->stored,
         .chat_format = model->chat_format ? px_chat_format_name(model->chat_format) : "",
         .architecture = "Phi3ForCausalLM",
         .parameters = px_desc_parameters(desc),

@@ -21,6 +21,7 @@ struct phlox_model {
     px_runtime runtime;
     px_step_costs step_costs;
     char *path;
+    char stored[96];
     double load_seconds;
 };
 

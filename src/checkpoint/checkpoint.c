@@ -1,6 +1,8 @@
 #include "checkpoint/checkpoint.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void px_checkpoint_close(px_checkpoint **checkpoint)
 {
@@ -11,11 +13,112 @@ void px_checkpoint_close(px_checkpoint **checkpoint)
     if (closed->close) closed->close(closed->owner);
     px_desc_free(&closed->desc);
     free(closed->state);
+    free(closed->beside);
     free(closed);
+}
+
+void px_describe_once(char *list, size_t size, const char *word)
+{
+    const size_t length = strlen(word);
+    for (const char *at = list; *at; at += strspn(at, ", ")) {
+        const size_t here = strcspn(at, ",");
+        if (here == length && strncmp(at, word, length) == 0) return;
+        at += here;
+    }
+    const size_t used = strlen(list);
+    snprintf(list + used, size - used, "%s%s", used ? ", " : "", word);
+}
+
+static void describe_tensor(const px_tensor *tensor, char *out, size_t size)
+{
+    static const char *const floats[] = {"f32", "f16", "bf16"};
+    const px_integers *const integers = &tensor->integers;
+    char text[64], group[32] = "per channel";
+    if (integers->bits && integers->group_size < tensor->columns)
+        snprintf(group, sizeof group, "g%lld", (long long)integers->group_size);
+    if (tensor->encoding) snprintf(text, sizeof text, "%s", tensor->encoding);
+    else if (integers->bits)
+        snprintf(text, sizeof text, "int%d %s %s", integers->bits,
+                 integers->symmetric ? "sym" : "asym", group);
+    else snprintf(text, sizeof text, "%s", floats[tensor->type]);
+    px_describe_once(out, size, text);
+}
+
+void px_checkpoint_describe(const px_checkpoint *checkpoint, char *out, size_t size)
+{
+    static const px_role matrices[] = {PX_QKV, PX_O, PX_GATE_UP, PX_DOWN, PX_EMBEDDING, PX_LM_HEAD};
+    *out = 0;
+    for (size_t i = 0; i < PX_COUNT(matrices); i++) {
+        const int32_t count =
+            px_role_is_layered(matrices[i]) ? checkpoint->desc.num_hidden_layers : 1;
+        for (int32_t layer = 0; layer < count; layer++) {
+            const px_tensor *const tensor = px_checkpoint_tensor(checkpoint, matrices[i], layer);
+            if (tensor) describe_tensor(tensor, out, size);
+        }
+    }
+}
+
+phlox_status px_checkpoint_make_room(px_checkpoint *checkpoint, phlox_error *error)
+{
+    for (int role = 0; role < PX_ROLES; role++) {
+        const size_t count =
+            px_role_is_layered((px_role)role) ? (size_t)checkpoint->desc.num_hidden_layers : 1;
+        checkpoint->tensors[role] = px_calloc(count, sizeof **checkpoint->tensors);
+        if (!checkpoint->tensors[role])
+            return px_fail_memory(error, count * sizeof **checkpoint->tensors);
+    }
+    return PHLOX_OK;
 }
 
 const px_tensor *px_checkpoint_tensor(const px_checkpoint *checkpoint, px_role role, int32_t layer)
 {
     const px_tensor *const tensors = checkpoint->tensors[role];
     return tensors && tensors[layer].data ? &tensors[layer] : NULL;
+}
+
+int64_t px_tensor_groups(const px_tensor *tensor)
+{
+    return (tensor->columns + tensor->integers.group_size - 1) / tensor->integers.group_size;
+}
+
+const void *px_tensor_rows(const px_tensor *tensor, int64_t begin, int64_t rows, float *buffer,
+                           px_float_type *type)
+{
+    *type = tensor->load ? PX_FLOAT_F32 : tensor->type;
+    if (!tensor->load) return (const char *)tensor->data + begin * tensor->row_bytes;
+    tensor->load(tensor, begin, rows, buffer);
+    return buffer;
+}
+
+size_t px_tensor_scratch(const px_tensor *tensor, int64_t rows)
+{
+    if (!tensor->integers.bits) return 0;
+    const size_t groups = (size_t)px_tensor_groups(tensor);
+    return (size_t)rows * (groups * (sizeof(float) + 1) + (size_t)tensor->columns);
+}
+
+void px_tensor_load(const px_tensor *tensor, int64_t begin, int64_t rows, float *out,
+                    void *scratch)
+{
+    const px_integers *const integers = &tensor->integers;
+    if (tensor->load) {
+        tensor->load(tensor, begin, rows, out);
+        return;
+    }
+    if (!integers->bits) {
+        const char *const source = (const char *)tensor->data + begin * tensor->row_bytes;
+        px_float_load(tensor->type, source, (size_t)(rows * tensor->columns), out);
+        return;
+    }
+    const int64_t groups = px_tensor_groups(tensor);
+    float *const scales = scratch;
+    uint8_t *const zeros = (uint8_t *)(scales + rows * groups);
+    const uint8_t *q = zeros + rows * groups;
+    memset(zeros, integers->bits == 4 ? 8 : 128, (size_t)(rows * groups));
+    integers->read(tensor, begin, rows, (uint8_t *)(uintptr_t)q, scales, zeros);
+    for (int64_t i = 0; i < rows * groups; i++) {
+        const int64_t first = i % groups * integers->group_size;
+        const int64_t count = PX_MIN(integers->group_size, tensor->columns - first);
+        for (int64_t c = 0; c < count; c++) *out++ = (float)(*q++ - zeros[i]) * scales[i];
+    }
 }

@@ -8,34 +8,99 @@
 #ifndef PX_CHECKPOINT_CHECKPOINT_H
 #define PX_CHECKPOINT_CHECKPOINT_H
 
+#include "base/threads.h"
 #include "model/model.h"
 #include "quant/quant.h"
 
-typedef struct px_tensor {
+typedef struct px_tensor px_tensor;
+
+/* Integers of a published quantized model: w = (q - zero) * scale, in groups of columns. */
+typedef struct px_integers {
+    int bits;           /* 4 or 8; 0: the tensor holds floats */
+    bool symmetric;     /* the zero point of q below is 8 or 128 everywhere */
+    bool half_scales;   /* every scale is a float16 */
+    int64_t group_size; /* columns in a group, 1 to columns; the last may have fewer */
+    /* Unpacks rows [begin, begin + rows), which are only repacked, never rounded.
+     *   q:      uint8_t [rows, columns]; signed values of the file have 8 or 128 added
+     *   scales: float32 [rows, groups]; may be negative
+     *   zeros:  uint8_t [rows, groups]; not written when symmetric */
+    void (*read)(const px_tensor *tensor, int64_t begin, int64_t rows, uint8_t *q, float *scales,
+                 uint8_t *zeros);
+} px_integers;
+
+struct px_tensor {
     px_role role;
     int32_t layer;        /* 0 for roles that exist once */
     int64_t rows, columns;
-    px_float_type type;
-    const void *data;     /* [rows, columns], little endian, row-major; aligned to nothing */
-    bool mapped;          /* from a file: its pages may be dropped and come back */
+    px_float_type type;   /* of floats: what holds every value exactly */
+    px_integers integers;
+    /* Widens rows [begin, begin + rows) of an encoding that is neither of these, or not row-major, to
+     * float32 [rows, columns]; NULL: `data` is [rows, columns] of `type`, or integers. */
+    void (*load)(const px_tensor *tensor, int64_t begin, int64_t rows, float *out);
+    const void *data;     /* floats: little endian, row-major; aligned to nothing */
+    int64_t row_bytes;    /* of data, as a row's share of all that is stored for the tensor */
+    const void *source;   /* what `load` or `integers.read` needs beside it; the form's own */
+    bool mapped;          /* data is rows in a file: its pages may be dropped and come back */
+    const char *encoding; /* the form's word for it, "Q4_K"; NULL: as type and integers say */
     const char *name;     /* in the file, for messages */
     const char *file;     /* path, for messages */
-} px_tensor;
+};
+
+/* Rows [begin, begin + rows) as float32 [rows, columns]: exact but for the one rounding of
+ * (q - zero) * scale. `scratch`: px_tensor_scratch() bytes; not used by floats. */
+void px_tensor_load(const px_tensor *tensor, int64_t begin, int64_t rows, float *out,
+                    void *scratch);
+/* Bytes that loading `rows` rows at a time needs. */
+size_t px_tensor_scratch(const px_tensor *tensor, int64_t rows);
+/* Rows of a tensor without integers as they are stored, or loaded into `buffer` (float32 [rows, columns])
+ * where they must be; *type says of what type they are. */
+const void *px_tensor_rows(const px_tensor *tensor, int64_t begin, int64_t rows, float *buffer,
+                           px_float_type *type);
+/* Groups of a row of integers. */
+int64_t px_tensor_groups(const px_tensor *tensor);
+
+/* A file whose bytes are in memory; they must outlive what is opened from them. */
+typedef struct px_memory_file {
+    const char *name; /* "config.json" */
+    phlox_text bytes;
+} px_memory_file;
 
 typedef struct px_checkpoint {
-    const char *form; /* "huggingface", "built-in" */
+    const char *form; /* "huggingface", "openvino", "built-in" */
     const char *path; /* "" for the built-in model */
     char *state;      /* sizes, times and header checksums of the files: changes when they do */
     px_desc desc;
-    px_float_type type;    /* of the matrices */
+    px_float_type type;    /* of the matrices that hold floats */
+    bool quantized;        /* some matrix holds integers */
     uint64_t stored_bytes; /* of all tensors */
     px_tensor *tensors[PX_ROLES]; /* [num_hidden_layers] for layered roles, else [1]; NULL: absent */
     phlox_text tokenizer_json; /* size 0: the directory has no tokenizer */
     phlox_text chat_template;  /* Jinja source; size 0: none */
     const char *bos_token;     /* content of the beginning-of-sequence token; NULL: none */
+    px_memory_file *beside;    /* config.json, tokenizer.json and the like, to go with an export */
+    size_t beside_count;
     void *owner;               /* what the form needs to close */
     void (*close)(void *owner);
 } px_checkpoint;
+
+/* What a matrix becomes in an export: integers of `format`, or floats of `type` where it has no bits.
+ * A tensor with integers keeps them: its format says the same. */
+typedef struct px_export_item {
+    const px_tensor *tensor;
+    px_quant_format format;
+    px_float_type type;
+} px_export_item;
+
+typedef struct px_export {
+    const px_checkpoint *checkpoint;
+    const px_export_item *items; /* in the order of the graph: embedding, layers, lm_head unless tied */
+    size_t count;
+    px_quant_options quant;      /* what the user asked for, to be written down */
+    const char *directory;       /* where the files go; it exists */
+    px_pool *pool;
+    phlox_progress_fn *progress; /* may be NULL */
+    void *progress_user;
+} px_export;
 
 /* One published form. */
 typedef struct px_form {
@@ -43,23 +108,30 @@ typedef struct px_form {
     /* Whether the path looks like this form; reads as little as possible. */
     bool (*detect)(const char *path);
     phlox_status (*open)(const char *path, px_checkpoint *out, phlox_error *error);
+    /* Writes the form's files; NULL: phlox cannot. */
+    phlox_status (*write)(const px_export *job, phlox_error *error);
 } px_form;
+
+/* The form with this name, or NULL. */
+const px_form *px_form_by_name(const char *name);
 
 /* Opens a path with the form that recognises it. PHLOX_ERROR_NOT_FOUND when nothing is there,
  * PHLOX_ERROR_FORMAT when no form knows it. */
 phlox_status px_checkpoint_open(const char *path, px_checkpoint **out, phlox_error *error);
 
-/* A Hugging Face checkpoint whose files are in memory already: the built-in model. The bytes must
- * outlive the checkpoint, the list need not. */
-typedef struct px_memory_file {
-    const char *name; /* "config.json" */
-    phlox_text bytes;
-} px_memory_file;
+/* A Hugging Face checkpoint whose files are in memory already: the built-in model. The list need not
+ * outlive the call. */
 phlox_status px_checkpoint_open_memory(const px_memory_file *files, size_t count,
                                        px_checkpoint **out, phlox_error *error);
 
 void px_checkpoint_close(px_checkpoint **checkpoint);
 
+/* How the matrices are stored, each encoding once, the layers' first: "int4 sym g128, f16". */
+void px_checkpoint_describe(const px_checkpoint *checkpoint, char *out, size_t size);
+/* Adds a word to such a list, unless it is there. */
+void px_describe_once(char *list, size_t size, const char *word);
+/* Makes room for the tensors that the descriptor asks for. */
+phlox_status px_checkpoint_make_room(px_checkpoint *checkpoint, phlox_error *error);
 /* The tensor of a role; NULL for an absent one. */
 const px_tensor *px_checkpoint_tensor(const px_checkpoint *checkpoint, px_role role, int32_t layer);
 

@@ -1,9 +1,18 @@
 #include "base/os.h"
 #include "checkpoint/huggingface.h"
 
+#include <string.h>
+
 static const px_form *const forms[] = {
     &px_form_huggingface,
 };
+
+const px_form *px_form_by_name(const char *name)
+{
+    for (size_t i = 0; i < PX_COUNT(forms); i++)
+        if (strcmp(forms[i]->name, name) == 0) return forms[i];
+    return NULL;
+}
 
 static phlox_status finish_open(px_checkpoint *checkpoint, phlox_status status,
                                 px_checkpoint **out)

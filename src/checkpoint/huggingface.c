@@ -3,8 +3,7 @@
  * tokenizer_config.json, special_tokens_map.json, chat_template.jinja. */
 #include "checkpoint/huggingface.h"
 
-#include "base/cache.h"
-#include "checkpoint/config.h"
+#include "checkpoint/directory.h"
 #include "checkpoint/safetensors.h"
 
 #include <ctype.h>
@@ -13,127 +12,48 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_SHARDS = 4096, MOST_JSON_BYTES = 1 << 28 };
-
-/* One opened file, in the order of opening. */
-struct file {
-    char *path;
-    px_map map; /* data is NULL for a file of the built-in model */
-    phlox_text bytes;
-    px_safetensors safetensors; /* of a shard */
+/* One file of tensors. */
+struct shard {
+    const px_dir_file *file;
+    px_safetensors safetensors;
 };
 
-struct directory {
-    const char *path;              /* NULL: the built-in model */
-    const px_memory_file *memory;  /* only read while opening */
-    size_t memory_count;
-    struct file *files;            /* [MOST_SHARDS + 8] */
-    size_t file_count;
-    json_t *tokenizer_config, *special_tokens; /* hold strings that the checkpoint points to */
+struct huggingface {
+    px_directory directory;
+    struct shard *shards; /* [PX_MOST_SHARDS] */
+    size_t shard_count;
 };
 
-static phlox_status find_memory(const struct directory *directory, const char *name,
-                                phlox_text *out, phlox_error *error)
+static void huggingface_close(void *owner)
 {
-    for (size_t i = 0; i < directory->memory_count; i++) {
-        if (strcmp(directory->memory[i].name, name) != 0) continue;
-        *out = directory->memory[i].bytes;
-        return PHLOX_OK;
-    }
-    return px_fail(error, PHLOX_ERROR_NOT_FOUND, "the built-in model has no %s", name);
-}
-
-static phlox_status open_file(struct directory *directory, const char *name, struct file **out,
-                              phlox_error *error)
-{
-    struct file *const file = &directory->files[directory->file_count];
-    const size_t size = strlen(name) + (directory->path ? strlen(directory->path) : 8) + 2;
-    char *const path = malloc(size);
-    if (!path) return px_fail_memory(error, size);
-    snprintf(path, size, "%s/%s", directory->path ? directory->path : "built-in", name);
-    phlox_status status;
-    if (directory->path) {
-        status = px_map_open(path, &file->map, error);
-        file->bytes = (phlox_text){(const char *)file->map.data, file->map.size};
-    } else {
-        status = find_memory(directory, name, &file->bytes, error);
-    }
-    if (status != PHLOX_OK) {
-        free(path);
-        return status;
-    }
-    file->path = path;
-    directory->file_count++;
-    *out = file;
-    return PHLOX_OK;
-}
-
-/* Like open_file, but an absent file is an empty one (*out == NULL). */
-static phlox_status open_optional(struct directory *directory, const char *name, struct file **out,
-                                  phlox_error *error)
-{
-    *out = NULL;
-    const phlox_status status = open_file(directory, name, out, error);
-    return status == PHLOX_ERROR_NOT_FOUND ? PHLOX_OK : status;
-}
-
-static phlox_status check_json_size(const struct file *file, phlox_error *error)
-{
-    if (!file->bytes.size)
-        return px_fail(error, PHLOX_ERROR_FORMAT, "%s: empty; download it again", file->path);
-    if (file->bytes.size <= MOST_JSON_BYTES) return PHLOX_OK;
-    return px_fail(error, PHLOX_ERROR_FORMAT, "%s: %zu bytes are too many for this file",
-                   file->path, file->bytes.size);
-}
-
-static void directory_close(void *owner)
-{
-    struct directory *const directory = owner;
-    for (size_t i = 0; i < directory->file_count; i++) {
-        struct file *const file = &directory->files[i];
-        px_safetensors_free(&file->safetensors);
-        px_map_close(&file->map);
-        free(file->path);
-    }
-    json_decref(directory->tokenizer_config);
-    json_decref(directory->special_tokens);
-    free(directory->files);
-    free(directory);
+    struct huggingface *const form = owner;
+    for (size_t i = 0; i < form->shard_count; i++)
+        px_safetensors_free(&form->shards[i].safetensors);
+    px_directory_close(&form->directory);
+    free(form->shards);
+    free(form);
 }
 
 /* ---- tensors ------------------------------------------------------------------------------- */
-
-static const struct role_name {
-    const char *name;
-    px_role role;
-} model_names[] = {
-    {"model.embed_tokens.weight", PX_EMBEDDING},
-    {"model.norm.weight", PX_FINAL_NORM},
-    {"lm_head.weight", PX_LM_HEAD},
-}, layer_names[] = {
-    {"input_layernorm.weight", PX_INPUT_NORM},
-    {"self_attn.qkv_proj.weight", PX_QKV},
-    {"self_attn.o_proj.weight", PX_O},
-    {"post_attention_layernorm.weight", PX_POST_NORM},
-    {"mlp.gate_up_proj.weight", PX_GATE_UP},
-    {"mlp.down_proj.weight", PX_DOWN},
-};
 
 /* Finds what a tensor is for; PX_ROLES when its name is not one of the family's. */
 static px_role role_of(const char *name, int64_t *layer)
 {
     *layer = 0;
-    for (size_t i = 0; i < PX_COUNT(model_names); i++)
-        if (strcmp(name, model_names[i].name) == 0) return model_names[i].role;
     static const char prefix[] = "model.layers.";
-    if (strncmp(name, prefix, sizeof prefix - 1) != 0) return PX_ROLES;
-    const char *digit = name + sizeof prefix - 1;
-    if (!isdigit((unsigned char)*digit)) return PX_ROLES;
-    for (; isdigit((unsigned char)*digit); digit++)
-        *layer = PX_MIN(*layer * 10 + (*digit - '0'), INT32_MAX);
-    if (*digit != '.') return PX_ROLES;
-    for (size_t i = 0; i < PX_COUNT(layer_names); i++)
-        if (strcmp(digit + 1, layer_names[i].name) == 0) return layer_names[i].role;
+    const bool layered = strncmp(name, prefix, sizeof prefix - 1) == 0;
+    if (layered) {
+        const char *digit = name + sizeof prefix - 1;
+        if (!isdigit((unsigned char)*digit)) return PX_ROLES;
+        for (; isdigit((unsigned char)*digit); digit++)
+            *layer = PX_MIN(*layer * 10 + (*digit - '0'), INT32_MAX);
+        if (*digit != '.') return PX_ROLES;
+        name = digit + 1;
+    }
+    for (int role = 0; role < PX_ROLES; role++)
+        if (px_role_is_layered((px_role)role) == layered &&
+            strcmp(name, px_role_parameter((px_role)role)) == 0)
+            return (px_role)role;
     return PX_ROLES;
 }
 
@@ -155,7 +75,7 @@ static bool float_type_of(const char *dtype, px_float_type *out)
     return true;
 }
 
-static phlox_status place_tensor(px_checkpoint *checkpoint, const struct file *file,
+static phlox_status place_tensor(px_checkpoint *checkpoint, const px_dir_file *file,
                                  const px_st_entry *entry, phlox_error *error)
 {
     const px_desc *const desc = &checkpoint->desc;
@@ -183,6 +103,7 @@ static phlox_status place_tensor(px_checkpoint *checkpoint, const struct file *f
                        "]; config.json makes it [%" PRId64 ", %" PRId64 "]",
                        file->path, entry->name, entry->dims, entry->shape[0], entry->shape[1],
                        tensor.rows, tensor.columns);
+    tensor.row_bytes = tensor.columns * (int64_t)px_float_size(tensor.type);
     px_tensor *const place = &checkpoint->tensors[role][layer];
     if (place->data)
         return px_fail(error, PHLOX_ERROR_FORMAT, "%s: tensor %s is also in %s", file->path,
@@ -194,20 +115,24 @@ static phlox_status place_tensor(px_checkpoint *checkpoint, const struct file *f
 }
 
 /* Opens a shard and places its tensors; with an index, those that it says are in this shard. */
-static phlox_status open_shard(struct directory *directory, px_checkpoint *checkpoint,
-                               const char *name, const json_t *map, struct file **out,
+static phlox_status open_shard(struct huggingface *form, px_checkpoint *checkpoint,
+                               const char *name, const json_t *map, struct shard **out,
                                phlox_error *error)
 {
-    struct file *file;
-    PX_TRY(open_file(directory, name, &file, error));
-    PX_TRY(px_safetensors_parse(file->bytes, file->path, &file->safetensors, error));
-    for (size_t i = 0; i < file->safetensors.count; i++) {
-        const px_st_entry *const entry = &file->safetensors.entries[i];
-        const char *const shard = json_string_value(json_object_get(map, entry->name));
-        if (!map || (shard && strcmp(shard, name) == 0))
+    px_dir_file *file;
+    PX_TRY(px_directory_file(&form->directory, name, &file, error));
+    struct shard *const shard = &form->shards[form->shard_count];
+    PX_TRY(px_safetensors_parse(file->bytes, file->path, &shard->safetensors, error));
+    form->shard_count++;
+    shard->file = file;
+    file->header_size = shard->safetensors.header_size;
+    for (size_t i = 0; i < shard->safetensors.count; i++) {
+        const px_st_entry *const entry = &shard->safetensors.entries[i];
+        const char *const place = json_string_value(json_object_get(map, entry->name));
+        if (!map || (place && strcmp(place, name) == 0))
             PX_TRY(place_tensor(checkpoint, file, entry, error));
     }
-    *out = file;
+    *out = shard;
     return PHLOX_OK;
 }
 
@@ -215,14 +140,12 @@ static phlox_status open_shard(struct directory *directory, px_checkpoint *check
 static bool is_plain_name(const json_t *value)
 {
     const char *const name = json_string_value(value);
-    return name && name[0] && name[0] != '.' && strlen(name) == json_string_length(value) &&
-           !strchr(name, '/') && !strchr(name, '\\');
+    return name && strlen(name) == json_string_length(value) && px_is_plain_name(name);
 }
 
-static phlox_status open_indexed(struct directory *directory, px_checkpoint *checkpoint,
-                                 const struct file *index, const json_t *map, phlox_error *error)
+static phlox_status open_indexed(struct huggingface *form, px_checkpoint *checkpoint,
+                                 const px_dir_file *index, const json_t *map, phlox_error *error)
 {
-    const size_t first = directory->file_count;
     const char *tensor;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)map, tensor, value)
@@ -232,15 +155,15 @@ static phlox_status open_indexed(struct directory *directory, px_checkpoint *che
             return px_fail(error, PHLOX_ERROR_FORMAT,
                            "%s: tensor %s is in %s, which is not the name of a file beside it",
                            index->path, tensor, name ? name : "no file");
-        struct file *shard = NULL;
-        for (size_t i = first; i < directory->file_count && !shard; i++)
-            if (strcmp(strrchr(directory->files[i].path, '/') + 1, name) == 0)
-                shard = &directory->files[i];
+        struct shard *shard = NULL;
+        for (size_t i = 0; i < form->shard_count && !shard; i++)
+            if (strcmp(strrchr(form->shards[i].file->path, '/') + 1, name) == 0)
+                shard = &form->shards[i];
         if (!shard) {
-            if (directory->file_count - first >= MOST_SHARDS)
+            if (form->shard_count == PX_MOST_SHARDS)
                 return px_fail(error, PHLOX_ERROR_FORMAT, "%s: more than %d shards", index->path,
-                               MOST_SHARDS);
-            PX_TRY(open_shard(directory, checkpoint, name, map, &shard, error));
+                               PX_MOST_SHARDS);
+            PX_TRY(open_shard(form, checkpoint, name, map, &shard, error));
         }
         if (!json_object_get(shard->safetensors.header, tensor))
             return px_fail(error, PHLOX_ERROR_NOT_FOUND,
@@ -250,23 +173,23 @@ static phlox_status open_indexed(struct directory *directory, px_checkpoint *che
     return PHLOX_OK;
 }
 
-static phlox_status open_tensors(struct directory *directory, px_checkpoint *checkpoint,
+static phlox_status open_tensors(struct huggingface *form, px_checkpoint *checkpoint,
                                  phlox_error *error)
 {
-    struct file *file, *index;
-    phlox_status status =
-        open_shard(directory, checkpoint, "model.safetensors", NULL, &file, error);
+    struct shard *shard;
+    px_dir_file *index;
+    phlox_status status = open_shard(form, checkpoint, "model.safetensors", NULL, &shard, error);
     if (status != PHLOX_ERROR_NOT_FOUND) return status;
-    PX_TRY(open_optional(directory, "model.safetensors.index.json", &index, error));
+    PX_TRY(px_directory_optional(&form->directory, "model.safetensors.index.json", &index, error));
     if (!index)
         return px_fail(error, PHLOX_ERROR_NOT_FOUND,
                        "%s: neither model.safetensors nor model.safetensors.index.json is there; "
                        "download the whole checkpoint", checkpoint->path);
-    PX_TRY(check_json_size(index, error));
+    PX_TRY(px_directory_check_json(index, error));
     json_t *json;
     PX_TRY(px_json_parse(index->bytes, index->path, true, &json, error));
     const json_t *const map = json_object_get(json, "weight_map");
-    if (json_is_object(map)) status = open_indexed(directory, checkpoint, index, map, error);
+    if (json_is_object(map)) status = open_indexed(form, checkpoint, index, map, error);
     else status = px_fail(error, PHLOX_ERROR_FORMAT, "%s: without a weight_map", index->path);
     json_decref(json);
     return status;
@@ -280,143 +203,44 @@ static phlox_status check_complete(const px_checkpoint *checkpoint, phlox_error 
         const int32_t count = layered ? checkpoint->desc.num_hidden_layers : 1;
         for (int32_t layer = 0; layer < count; layer++) {
             if (px_checkpoint_tensor(checkpoint, (px_role)role, layer)) continue;
-            char name[128] = "";
-            for (size_t i = 0; i < PX_COUNT(model_names); i++)
-                if ((int)model_names[i].role == role)
-                    snprintf(name, sizeof name, "%s", model_names[i].name);
-            for (size_t i = 0; i < PX_COUNT(layer_names); i++)
-                if ((int)layer_names[i].role == role)
-                    snprintf(name, sizeof name, "model.layers.%d.%s", layer, layer_names[i].name);
+            char prefix[32] = "";
+            if (layered) snprintf(prefix, sizeof prefix, "model.layers.%d.", layer);
             return px_fail(error, PHLOX_ERROR_NOT_FOUND,
-                           "%s: tensor %s is in no .safetensors file (model.safetensors or its "
+                           "%s: tensor %s%s is in no .safetensors file (model.safetensors or its "
                            "shards); download the whole checkpoint",
-                           checkpoint->path[0] ? checkpoint->path : "built-in", name);
+                           checkpoint->path[0] ? checkpoint->path : "built-in", prefix,
+                           px_role_parameter((px_role)role));
         }
     }
     return PHLOX_OK;
 }
 
-/* ---- tokenizer files ----------------------------------------------------------------------- */
-
-/* The template is a text, or a list of named ones of which "default" is meant. */
-static const json_t *default_template(const json_t *value)
-{
-    if (!json_is_array(value)) return value;
-    size_t i;
-    json_t *entry;
-    json_array_foreach((json_t *)(uintptr_t)value, i, entry)
-    {
-        const char *const name = json_string_value(json_object_get(entry, "name"));
-        if (name && strcmp(name, "default") == 0) return json_object_get(entry, "template");
-    }
-    return NULL;
-}
-
-/* A JSON file beside the weights; *out stays NULL when there is none. */
-static phlox_status open_json(struct directory *directory, const char *name, json_t **out,
-                              phlox_error *error)
-{
-    struct file *file;
-    PX_TRY(open_optional(directory, name, &file, error));
-    if (!file) return PHLOX_OK;
-    PX_TRY(check_json_size(file, error));
-    PX_TRY(px_json_parse(file->bytes, file->path, false, out, error));
-    if (json_is_object(*out)) return PHLOX_OK;
-    return px_fail(error, PHLOX_ERROR_FORMAT, "%s: not a JSON object", file->path);
-}
-
-/* A special token is a text or an object with its content. */
-static const char *token_content(const json_t *object, const char *key)
-{
-    const json_t *const token = json_object_get(object, key);
-    return json_string_value(json_is_object(token) ? json_object_get(token, "content") : token);
-}
-
-static phlox_status read_tokenizer(struct directory *directory, px_checkpoint *checkpoint,
-                                   phlox_error *error)
-{
-    struct file *file;
-    PX_TRY(open_optional(directory, "tokenizer.json", &file, error));
-    if (file) {
-        PX_TRY(check_json_size(file, error));
-        checkpoint->tokenizer_json = file->bytes;
-    }
-    PX_TRY(open_json(directory, "tokenizer_config.json", &directory->tokenizer_config, error));
-    PX_TRY(open_json(directory, "special_tokens_map.json", &directory->special_tokens, error));
-    const json_t *const config = directory->tokenizer_config;
-    const json_t *const template = default_template(json_object_get(config, "chat_template"));
-    if (json_is_string(template))
-        checkpoint->chat_template =
-            (phlox_text){json_string_value(template), json_string_length(template)};
-    checkpoint->bos_token = token_content(config, "bos_token");
-    if (!checkpoint->bos_token)
-        checkpoint->bos_token = token_content(directory->special_tokens, "bos_token");
-    PX_TRY(open_optional(directory, "chat_template.jinja", &file, error));
-    if (file) checkpoint->chat_template = file->bytes;
-    return PHLOX_OK;
-}
-
 /* ---- opening ------------------------------------------------------------------------------- */
 
-/* A change of any shard changes the state: size, time and header. */
-static phlox_status describe_state(const struct directory *directory, px_checkpoint *checkpoint,
-                                   phlox_error *error)
+static phlox_status open_files(struct huggingface *form, px_checkpoint *out, phlox_error *error)
 {
-    uint64_t sum = 0, bytes = 0, odd = 1; /* odd: tells the shards apart */
-    int64_t newest = 0;
-    for (size_t i = 0; i < directory->file_count; i++) {
-        const struct file *const file = &directory->files[i];
-        const size_t header = file->safetensors.header_size;
-        if (!header) continue;
-        sum += px_checksum(file->bytes.data, header, 0) * odd +
-               (uint64_t)file->map.modified * (odd + 2);
-        odd += 4;
-        bytes += file->bytes.size;
-        newest = PX_MAX(newest, file->map.modified);
-    }
-    char text[128];
-    snprintf(text, sizeof text, "%" PRIu64 " bytes, modified %" PRId64 ", headers %016" PRIx64,
-             bytes, newest, sum);
-    checkpoint->state = px_strdup(text, strlen(text));
-    return checkpoint->state ? PHLOX_OK : px_fail_memory(error, strlen(text));
-}
-
-static phlox_status open_directory(struct directory *directory, px_checkpoint *out,
-                                   phlox_error *error)
-{
-    struct file *config, *generation;
-    directory->files = px_calloc(MOST_SHARDS + 8, sizeof *directory->files);
-    if (!directory->files) return px_fail_memory(error, MOST_SHARDS * sizeof *directory->files);
-    PX_TRY(open_file(directory, "config.json", &config, error));
-    PX_TRY(open_optional(directory, "generation_config.json", &generation, error));
-    PX_TRY(check_json_size(config, error));
-    if (generation) PX_TRY(check_json_size(generation, error));
-    PX_TRY(px_config_parse(config->bytes, config->path,
-                           generation ? generation->bytes : (phlox_text){NULL, 0},
-                           generation ? generation->path : "", &out->desc, error));
-    for (int role = 0; role < PX_ROLES; role++) {
-        const size_t count =
-            px_role_is_layered((px_role)role) ? (size_t)out->desc.num_hidden_layers : 1;
-        out->tensors[role] = px_calloc(count, sizeof **out->tensors);
-        if (!out->tensors[role]) return px_fail_memory(error, count * sizeof **out->tensors);
-    }
-    PX_TRY(open_tensors(directory, out, error));
+    PX_TRY(px_directory_open(&form->directory, error));
+    form->shards = px_calloc(PX_MOST_SHARDS, sizeof *form->shards);
+    if (!form->shards) return px_fail_memory(error, PX_MOST_SHARDS * sizeof *form->shards);
+    PX_TRY(px_directory_read_config(&form->directory, out, error));
+    PX_TRY(open_tensors(form, out, error));
     PX_TRY(check_complete(out, error));
-    PX_TRY(read_tokenizer(directory, out, error));
-    return describe_state(directory, out, error);
+    PX_TRY(px_directory_read_tokenizer(&form->directory, out, error));
+    PX_TRY(px_directory_read_beside(&form->directory, out, error));
+    return px_directory_read_state(&form->directory, out, error);
 }
 
-static phlox_status open_from(struct directory start, const char *form, px_checkpoint *out,
+static phlox_status open_from(px_directory start, const char *name, px_checkpoint *out,
                               phlox_error *error)
 {
-    struct directory *const directory = px_calloc(1, sizeof *directory);
-    if (!directory) return px_fail_memory(error, sizeof *directory);
-    *directory = start;
-    out->form = form;
+    struct huggingface *const form = px_calloc(1, sizeof *form);
+    if (!form) return px_fail_memory(error, sizeof *form);
+    form->directory = start;
+    out->form = name;
     out->path = start.path ? start.path : "";
-    out->owner = directory;
-    out->close = directory_close;
-    return open_directory(directory, out, error);
+    out->owner = form;
+    out->close = huggingface_close;
+    return open_files(form, out, error);
 }
 
 static bool huggingface_detect(const char *path)
@@ -429,14 +253,14 @@ static bool huggingface_detect(const char *path)
 
 static phlox_status huggingface_open(const char *path, px_checkpoint *out, phlox_error *error)
 {
-    return open_from((struct directory){.path = path}, "huggingface", out, error);
+    return open_from((px_directory){.path = path}, "huggingface", out, error);
 }
 
 phlox_status px_huggingface_open_memory(const px_memory_file *files, size_t count,
                                         px_checkpoint *out, phlox_error *error)
 {
-    return open_from((struct directory){.memory = files, .memory_count = count}, "built-in", out,
+    return open_from((px_directory){.memory = files, .memory_count = count}, "built-in", out,
                      error);
 }
 
-const px_form px_form_huggingface = {"huggingface", huggingface_detect, huggingface_open};
+const px_form px_form_huggingface = {"huggingface", huggingface_detect, huggingface_open, NULL};

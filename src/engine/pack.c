@@ -15,8 +15,9 @@ static int64_t item_groups(const px_plan_item *item)
 /* Quantized rows before they are interleaved. */
 struct integers {
     uint8_t *q;     /* [PX_ROW_TILE, columns] */
-    float *scales;  /* [PX_ROW_TILE, groups], float16 holds them exactly */
+    float *scales;  /* [PX_ROW_TILE, groups] */
     uint8_t *zeros; /* [PX_ROW_TILE, groups], also when symmetric */
+    float *loaded;  /* [PX_ROW_TILE, columns] of a tensor that must be loaded */
 };
 
 /* Columns of one block of one row as eight words of four, what is missing filled with `zero`. */
@@ -29,10 +30,12 @@ static void load_block(const uint8_t *row, int64_t count, uint8_t zero, uint32_t
 }
 
 /* One tile of rows, as in kernels.h. */
-static void interleave(const struct integers *from, bool is_int4, int64_t columns, int64_t groups,
-                       uint8_t *data, uint16_t *scales, uint8_t *zeros)
+static void interleave(const struct integers *from, const px_plan_item *item, uint8_t *data,
+                       void *scales, uint8_t *zeros)
 {
     enum { LINE = PX_ROW_TILE * 4 };
+    const bool is_int4 = item->type == PX_WEIGHT_I4;
+    const int64_t columns = item->tensor->columns, groups = item_groups(item);
     const int64_t lines = is_int4 ? 4 : 8;
     for (int64_t c = 0; c < columns; c += PX_COLUMN_BLOCK, data += lines * LINE) {
         for (int64_t r = 0; r < PX_ROW_TILE; r++) {
@@ -46,56 +49,83 @@ static void interleave(const struct integers *from, bool is_int4, int64_t column
     }
     for (int64_t group = 0; group < groups; group++) {
         for (int64_t r = 0; r < PX_ROW_TILE; r++) {
-            scales[group * PX_ROW_TILE + r] = px_f32_to_f16(from->scales[r * groups + group]);
-            if (zeros) zeros[group * PX_ROW_TILE + r] = from->zeros[r * groups + group];
+            const int64_t to = group * PX_ROW_TILE + r, at = r * groups + group;
+            if (item->half_scales) ((uint16_t *)scales)[to] = px_f32_to_f16(from->scales[at]);
+            else ((float *)scales)[to] = from->scales[at];
+            if (zeros) zeros[to] = from->zeros[at];
         }
     }
 }
 
-static phlox_status pack_tiles(const px_plan_item *item, int64_t begin, int64_t end,
-                               const struct integers *buffer, uint8_t *data, uint16_t *scales,
-                               uint8_t *zeros, phlox_error *error)
+/* Rows as the format has them, all unsigned. */
+static phlox_status make_integers(const px_plan_item *item, int64_t row, int64_t rows,
+                                  const struct integers *buffer, phlox_error *error)
 {
     const px_tensor *const tensor = item->tensor;
-    const int64_t columns = tensor->columns, groups = item_groups(item);
-    const size_t row_size = (size_t)columns * px_float_size(tensor->type);
-    const bool is_int4 = item->type == PX_WEIGHT_I4, symmetric = item->format.symmetric;
-    const uint8_t zero = is_int4 ? 8 : 128;
+    const bool symmetric = item->format.symmetric;
+    phlox_status status = PHLOX_OK;
+    if (item->stored_integers) {
+        tensor->integers.read(tensor, row, rows, buffer->q, buffer->scales, buffer->zeros);
+        const int64_t groups = item_groups(item);
+        for (int64_t i = 0; i < rows * groups; i++)
+            if (!isfinite(buffer->scales[i]))
+                return px_fail(error, PHLOX_ERROR_FORMAT,
+                               "%s: tensor %s: row %" PRId64 ", group %" PRId64 " has the scale %g; "
+                               "download the file again", tensor->file, tensor->name,
+                               row + i / groups, i % groups, (double)buffer->scales[i]);
+        return PHLOX_OK;
+    }
+    px_float_type type;
+    const void *const source = px_tensor_rows(tensor, row, rows, buffer->loaded, &type);
+    status = px_quantize_rows(&item->format, type, source, rows, tensor->columns, buffer->q,
+                              buffer->scales, symmetric ? NULL : buffer->zeros, error);
+    if (status != PHLOX_OK)
+        return px_error_prefix(error, status, "%s: tensor %s, rows from %" PRId64, tensor->file,
+                               tensor->name, row);
+    /* Signed to unsigned: adding the constant zero point. */
+    const uint8_t zero = item->type == PX_WEIGHT_I4 ? 8 : 128;
+    if (symmetric)
+        for (int64_t i = 0; i < rows * tensor->columns; i++)
+            buffer->q[i] = (uint8_t)(buffer->q[i] + zero);
+    return PHLOX_OK;
+}
+
+static phlox_status pack_tiles(const px_plan_item *item, int64_t begin, int64_t end,
+                               const struct integers *buffer, uint8_t *data, char *scales,
+                               uint8_t *zeros, phlox_error *error)
+{
+    const int64_t columns = item->tensor->columns, groups = item_groups(item);
+    const uint8_t zero = item->type == PX_WEIGHT_I4 ? 8 : 128;
+    const size_t scale_size = item->half_scales ? sizeof(uint16_t) : sizeof(float);
     for (int64_t row = begin; row < end; row += PX_ROW_TILE) {
         const int64_t rows = PX_MIN(end - row, PX_ROW_TILE);
-        const char *const source = (const char *)tensor->data + (size_t)row * row_size;
-        const phlox_status status =
-            px_quantize_rows(&item->format, tensor->type, source, rows, columns, buffer->q,
-                             buffer->scales, symmetric ? NULL : buffer->zeros, error);
-        if (status != PHLOX_OK)
-            return px_error_prefix(error, status, "%s: tensor %s, rows from %" PRId64, tensor->file,
-                                   tensor->name, row);
-        /* Signed to unsigned: adding the constant zero point. */
-        if (symmetric)
-            for (int64_t i = 0; i < rows * columns; i++) buffer->q[i] = (uint8_t)(buffer->q[i] + zero);
+        PX_TRY(make_integers(item, row, rows, buffer, error));
         const int64_t missing = PX_ROW_TILE - rows;
         memset(buffer->q + rows * columns, zero, (size_t)(missing * columns));
         memset(buffer->zeros + rows * groups, zero, (size_t)(missing * groups));
         for (int64_t i = rows * groups; i < PX_ROW_TILE * groups; i++) buffer->scales[i] = 0;
-        interleave(buffer, is_int4, columns, groups, data, scales, zeros);
+        interleave(buffer, item, data, scales, zeros);
         data += PX_ROW_TILE * px_weight_row_bytes(item->type, columns);
-        scales += PX_ROW_TILE * groups;
+        scales += (size_t)(PX_ROW_TILE * groups) * scale_size;
         if (zeros) zeros += PX_ROW_TILE * groups;
     }
     return PHLOX_OK;
 }
 
 static phlox_status pack_integers(const px_plan_item *item, int64_t begin, int64_t end,
-                                  uint8_t *data, uint16_t *scales, uint8_t *zeros, phlox_error *error)
+                                  uint8_t *data, void *scales, uint8_t *zeros, phlox_error *error)
 {
     const size_t columns = (size_t)item->tensor->columns, groups = (size_t)item_groups(item);
     const size_t scale_bytes = PX_ROW_TILE * groups * sizeof(float);
-    const size_t bytes = scale_bytes + PX_ROW_TILE * (groups + columns);
+    const size_t loaded_bytes = item->tensor->load ? PX_ROW_TILE * columns * sizeof(float) : 0;
+    const size_t bytes = loaded_bytes + scale_bytes + PX_ROW_TILE * (groups + columns);
     char *const memory = malloc(bytes);
     if (!memory) return px_fail_memory(error, bytes);
-    const struct integers buffer = {.scales = (float *)(void *)memory,
-                                    .zeros = (uint8_t *)memory + scale_bytes,
-                                    .q = (uint8_t *)memory + scale_bytes + PX_ROW_TILE * groups};
+    uint8_t *const zeros_memory = (uint8_t *)memory + loaded_bytes + scale_bytes;
+    const struct integers buffer = {.loaded = (float *)(void *)memory,
+                                    .scales = (float *)(void *)(memory + loaded_bytes),
+                                    .zeros = zeros_memory,
+                                    .q = zeros_memory + PX_ROW_TILE * groups};
     const phlox_status status = pack_tiles(item, begin, end, &buffer, data, scales,
                                            item->format.symmetric ? NULL : zeros, error);
     free(memory);
@@ -129,13 +159,13 @@ static phlox_status pack_floats(const px_plan_item *item, int64_t begin, int64_t
 {
     const px_tensor *const tensor = item->tensor;
     const size_t columns = (size_t)tensor->columns;
-    const size_t in_bytes = columns * px_float_size(tensor->type);
     const size_t out_bytes = (size_t)px_weight_row_bytes(item->type, tensor->columns);
-    float *const row = malloc(columns * sizeof *row);
-    if (!row) return px_fail_memory(error, columns * sizeof *row);
+    const size_t bytes = columns * sizeof(float) + px_tensor_scratch(tensor, 1);
+    float *const row = malloc(bytes);
+    if (!row) return px_fail_memory(error, bytes);
     phlox_status status = PHLOX_OK;
     for (int64_t r = begin; r < end && status == PHLOX_OK; r++) {
-        px_float_load(tensor->type, (const char *)tensor->data + (size_t)r * in_bytes, columns, row);
+        px_tensor_load(tensor, r, 1, row, row + columns);
         const size_t bad = first_bad(item->type, row, columns);
         if (bad < columns)
             status = px_fail(error, PHLOX_ERROR_FORMAT,
@@ -152,7 +182,7 @@ static phlox_status pack_floats(const px_plan_item *item, int64_t begin, int64_t
 }
 
 phlox_status px_pack_rows(const px_plan_item *item, int64_t begin, int64_t end, uint8_t *data,
-                          uint16_t *scales, uint8_t *zeros, phlox_error *error)
+                          void *scales, uint8_t *zeros, phlox_error *error)
 {
     if (item->type == PX_WEIGHT_I4 || item->type == PX_WEIGHT_I8)
         return pack_integers(item, begin, end, data, scales, zeros, error);

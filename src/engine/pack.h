@@ -7,10 +7,10 @@
 /* Converts rows [begin, end) of an item that is not as stored. Of integers begin is a multiple of
  * PX_ROW_TILE, and n = px_weight_padded_rows(type, end - begin) rows are written.
  *   data:   n * px_weight_row_bytes(type, columns) bytes
- *   scales (float16), zeros: n * groups; zeros only when asymmetric
+ *   scales (float16 with half_scales, else float32), zeros: n * groups; zeros only when asymmetric
  * A value that is not finite, or that a float format cannot hold, is PHLOX_ERROR_FORMAT naming file,
  * tensor and place. */
 phlox_status px_pack_rows(const px_plan_item *item, int64_t begin, int64_t end, uint8_t *data,
-                          uint16_t *scales, uint8_t *zeros, phlox_error *error);
+                          void *scales, uint8_t *zeros, phlox_error *error);
 
 #endif

@@ -46,17 +46,27 @@ static phlox_status collect(const px_checkpoint *checkpoint, px_plan *plan, phlo
 struct sensitivity {
     const px_tensor *tensor;
     _Atomic uint32_t most; /* bits of a float >= 0, whose order is that of the integers */
+    atomic_bool no_memory;
 };
 
 static void measure_rows(void *context, int64_t begin, int64_t end)
 {
     struct sensitivity *const job = context;
     const px_tensor *const tensor = job->tensor;
-    const size_t row_bytes = (size_t)tensor->columns * px_float_size(tensor->type);
-    const char *const source = (const char *)tensor->data + (size_t)begin * row_bytes;
+    const size_t values = (size_t)((end - begin) * tensor->columns);
+    float *const buffer = tensor->load ? malloc(values * sizeof *buffer) : NULL;
+    if (tensor->load && !buffer) {
+        atomic_store(&job->no_memory, true);
+        return;
+    }
+    px_float_type type;
+    const void *const source = px_tensor_rows(tensor, begin, end - begin, buffer, &type);
     float most = 0;
-    px_quant_sensitivity(tensor->type, source, end - begin, tensor->columns, &most);
-    if (tensor->mapped) px_map_drop(source, (size_t)(end - begin) * row_bytes);
+    px_quant_sensitivity(type, source, end - begin, tensor->columns, &most);
+    free(buffer);
+    if (tensor->mapped)
+        px_map_drop((const char *)tensor->data + begin * tensor->row_bytes,
+                    (size_t)((end - begin) * tensor->row_bytes));
     uint32_t bits, seen = atomic_load(&job->most);
     memcpy(&bits, &most, sizeof bits);
     while (bits > seen && !atomic_compare_exchange_weak(&job->most, &seen, bits)) continue;
@@ -68,6 +78,8 @@ static phlox_status measure(const px_plan *plan, const phlox_model_options *opti
     for (size_t i = 0; i < plan->count; i++) {
         struct sensitivity job = {.tensor = plan->items[i].tensor};
         px_pool_take(pool, job.tensor->rows, 64, measure_rows, &job);
+        if (atomic_load(&job.no_memory))
+            return px_fail_memory(error, 64 * (size_t)job.tensor->columns * sizeof(float));
         const uint32_t bits = atomic_load(&job.most);
         memcpy(&layers[i].sensitivity, &bits, sizeof bits);
         const phlox_progress progress = {"measuring layers", i + 1, plan->count, false};
@@ -82,15 +94,18 @@ static phlox_status measure(const px_plan *plan, const phlox_model_options *opti
 static void finish_item(px_plan_item *item, px_weight_type type, const px_quant_format *format)
 {
     const px_tensor *const tensor = item->tensor;
+    const uintptr_t odd = (uintptr_t)tensor->data % px_float_size(tensor->type);
     item->type = type;
-    item->as_stored = type == stored_type(tensor->type);
+    item->as_stored = !tensor->integers.bits && !tensor->load && !odd &&
+                      type == stored_type(tensor->type);
     const size_t rows = (size_t)px_weight_padded_rows(type, tensor->rows);
     item->data_bytes = rows * (size_t)px_weight_row_bytes(type, tensor->columns);
     if (!format) return;
     item->format = *format;
     item->group_size = format->group_size > 0 ? format->group_size : tensor->columns;
     const size_t groups = (size_t)((tensor->columns + item->group_size - 1) / item->group_size);
-    item->scale_bytes = rows * groups * sizeof(uint16_t);
+    item->half_scales = !item->stored_integers || tensor->integers.half_scales;
+    item->scale_bytes = rows * groups * (item->half_scales ? sizeof(uint16_t) : sizeof(float));
     item->zero_bytes = format->symmetric ? 0 : rows * groups;
 }
 
@@ -151,20 +166,49 @@ static void name_variant(px_plan *plan)
     uint64_t sum = 0;
     for (size_t i = 0; i < plan->count; i++) {
         const px_plan_item *const item = &plan->items[i];
-        const int64_t method = item->format.symmetric + 2 * item->format.search;
+        const int64_t method = item->format.symmetric + 2 * item->format.search +
+                               4 * item->stored_integers;
         const int64_t outcome[] = {item->type, item->group_size, method};
         sum += px_checksum(outcome, sizeof outcome, i * sizeof outcome);
     }
     snprintf(plan->variant, sizeof plan->variant, "layout 3, %016llx", (unsigned long long)sum);
 }
 
-static phlox_status plan_float(px_weight_type type, bool as_stored, px_plan *plan)
+static phlox_status plan_float(px_weight_type type, px_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++) finish_item(&plan->items[i], type, NULL);
+    snprintf(plan->summary, sizeof plan->summary, "%s", type_name(type));
+    return PHLOX_OK;
+}
+
+/* Adds what an item is to "int4 sym g128, int8 asym per channel", unless it stands there. */
+static void describe_item(const px_plan_item *item, px_plan *plan)
+{
+    char text[48], group[32] = "per channel";
+    if (item->group_size && item->group_size < item->tensor->columns)
+        snprintf(group, sizeof group, "g%lld", (long long)item->group_size);
+    if (item->stored_integers)
+        snprintf(text, sizeof text, "%s %s %s", type_name(item->type),
+                 item->format.symmetric ? "sym" : "asym", group);
+    else
+        snprintf(text, sizeof text, "%s", type_name(item->type));
+    px_describe_once(plan->summary, sizeof plan->summary, text);
+}
+
+static phlox_status plan_as_stored(px_plan *plan)
 {
     for (size_t i = 0; i < plan->count; i++) {
         px_plan_item *const item = &plan->items[i];
-        finish_item(item, as_stored ? stored_type(item->tensor->type) : type, NULL);
+        const px_integers *const integers = &item->tensor->integers;
+        const px_quant_format format = {integers->bits, integers->symmetric, integers->group_size,
+                                        false};
+        item->stored_integers = integers->bits > 0;
+        if (!item->stored_integers) finish_item(item, stored_type(item->tensor->type), NULL);
+        else finish_item(item, integers->bits == 4 ? PX_WEIGHT_I4 : PX_WEIGHT_I8, &format);
     }
-    snprintf(plan->summary, sizeof plan->summary, "%s", type_name(type));
+    /* The layers first, embedding and lm_head behind them. */
+    for (size_t i = 1; i < plan->count; i++) describe_item(&plan->items[i], plan);
+    describe_item(&plan->items[0], plan);
     return PHLOX_OK;
 }
 
@@ -174,7 +218,7 @@ static phlox_status make(const px_checkpoint *checkpoint, const phlox_model_opti
     PX_TRY(collect(checkpoint, plan, error));
     px_quant_options quant;
     PX_TRY(px_quant_options_resolve(options, &quant, error));
-    if (options->weight_format == PHLOX_WEIGHTS_DEFAULT &&
+    if (options->weight_format == PHLOX_WEIGHTS_DEFAULT && !checkpoint->quantized &&
         px_desc_parameters(&checkpoint->desc) > default_int4_parameters) {
         phlox_model_options chosen = *options;
         chosen.weight_format = PHLOX_WEIGHTS_INT4;
@@ -183,13 +227,17 @@ static phlox_status make(const px_checkpoint *checkpoint, const phlox_model_opti
         PX_TRY(px_quant_options_resolve(&chosen, &quant, error));
     }
     switch (quant.format) {
-    case PHLOX_WEIGHTS_F32: return plan_float(PX_WEIGHT_F32, false, plan);
-    case PHLOX_WEIGHTS_F16: return plan_float(PX_WEIGHT_F16, false, plan);
-    case PHLOX_WEIGHTS_BF16: return plan_float(PX_WEIGHT_BF16, false, plan);
+    case PHLOX_WEIGHTS_F32: return plan_float(PX_WEIGHT_F32, plan);
+    case PHLOX_WEIGHTS_F16: return plan_float(PX_WEIGHT_F16, plan);
+    case PHLOX_WEIGHTS_BF16: return plan_float(PX_WEIGHT_BF16, plan);
     case PHLOX_WEIGHTS_INT8:
     case PHLOX_WEIGHTS_INT4: break;
-    default: return plan_float(stored_type(checkpoint->type), true, plan);
+    default: return plan_as_stored(plan);
     }
+    if (checkpoint->quantized)
+        return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
+                       "%s: its weights are integers already, and rounding them again would lose "
+                       "more; leave out --weight-format, or use f32, f16 or bf16", checkpoint->path);
     PX_TRY(plan_quantized(&quant, options, pool, plan, error));
     describe_quantized(&quant, plan);
     return PHLOX_OK;

@@ -10,8 +10,10 @@ typedef struct px_plan_item {
     const px_tensor *tensor;
     px_weight_type type;
     bool as_stored;         /* mapped from the checkpoint, nothing to convert */
+    bool stored_integers;   /* those of the checkpoint, repacked */
     px_quant_format format; /* of i8 and i4 */
     int64_t group_size;     /* columns in a group, of i8 and i4 */
+    bool half_scales;
     size_t data_bytes, scale_bytes, zero_bytes;
 } px_plan_item;
 

@@ -44,11 +44,6 @@ struct conversion {
     phlox_error error;
 };
 
-static size_t source_row_bytes(const px_tensor *tensor)
-{
-    return (size_t)tensor->columns * px_float_size(tensor->type);
-}
-
 static phlox_status put(struct sink *sink, size_t section, size_t offset, const void *data,
                         size_t size, phlox_error *error)
 {
@@ -72,7 +67,7 @@ static phlox_status convert_block(struct conversion *job, int64_t begin, int64_t
     }
     uint8_t *const block = px_aligned_alloc(offset[PARTS]);
     if (!block) return px_fail_memory(error, offset[PARTS]);
-    phlox_status status = px_pack_rows(item, begin, end, block, (uint16_t *)(block + offset[SCALES]),
+    phlox_status status = px_pack_rows(item, begin, end, block, block + offset[SCALES],
                                        block + offset[ZEROS], error);
     size_t section = job->first_section;
     for (int part = 0; part < PARTS && status == PHLOX_OK; part++) {
@@ -80,10 +75,10 @@ static phlox_status convert_block(struct conversion *job, int64_t begin, int64_t
         status = put(job->sink, section++, from[part], block + offset[part], size[part], error);
     }
     px_aligned_free(block);
-    const size_t row_bytes = source_row_bytes(item->tensor);
-    if (item->tensor->mapped)
-        px_map_drop((const char *)item->tensor->data + (size_t)begin * row_bytes,
-                    (size_t)(end - begin) * row_bytes);
+    const px_tensor *const tensor = item->tensor;
+    if (tensor->mapped)
+        px_map_drop((const char *)tensor->data + begin * tensor->row_bytes,
+                    (size_t)((end - begin) * tensor->row_bytes));
     return status;
 }
 
@@ -105,7 +100,7 @@ static phlox_status convert_item(const px_plan_item *item, size_t first_section,
                                  struct sink *sink, phlox_progress *progress, phlox_error *error)
 {
     struct conversion job = {.item = item, .sink = sink, .first_section = first_section};
-    const int64_t row_bytes = (int64_t)source_row_bytes(item->tensor);
+    const int64_t row_bytes = item->tensor->row_bytes;
     const int64_t block = PX_MAX(BLOCK_BYTES / row_bytes / ROW_GRAIN, 1) * ROW_GRAIN;
     for (int64_t size; job.first_row < item->tensor->rows; job.first_row += size) {
         size = PX_MIN(item->tensor->rows - job.first_row, SLICE_BLOCKS * block);
@@ -128,7 +123,7 @@ static phlox_status convert(const px_plan *plan, const phlox_model_options *opti
     for (size_t i = 0; i < plan->count; i++) {
         const px_tensor *const tensor = plan->items[i].tensor;
         if (!plan->items[i].as_stored)
-            progress.total += (uint64_t)tensor->rows * source_row_bytes(tensor);
+            progress.total += (uint64_t)(tensor->rows * tensor->row_bytes);
     }
     size_t section = 0;
     for (size_t i = 0; i < plan->count; i++) {
@@ -262,7 +257,7 @@ static void bind(const px_plan *plan, const struct sink *sink, px_weights *weigh
         } else {
             weight.data = section_data(weights, sink, section++);
             if (item->scale_bytes) weight.scales = section_data(weights, sink, section++);
-            weight.half_scales = item->scale_bytes > 0;
+            weight.half_scales = item->half_scales;
             if (item->zero_bytes) weight.zeros = section_data(weights, sink, section++);
         }
         *place_of(weights, item->tensor) = weight;
@@ -275,7 +270,7 @@ static phlox_status load_norm(const px_checkpoint *checkpoint, px_role role, int
                               float *out, phlox_error *error)
 {
     const px_tensor *const tensor = px_checkpoint_tensor(checkpoint, role, layer);
-    px_float_load(tensor->type, tensor->data, (size_t)tensor->columns, out);
+    px_tensor_load(tensor, 0, 1, out, NULL);
     for (int64_t i = 0; i < tensor->columns; i++) {
         if (!isfinite(out[i]))
             return px_fail(error, PHLOX_ERROR_FORMAT,
@@ -310,9 +305,8 @@ static phlox_status load_norms(const px_checkpoint *checkpoint, px_weights *out,
 static phlox_status check_tensor(const px_tensor *tensor, float *row, phlox_error *error)
 {
     const size_t columns = (size_t)tensor->columns;
-    const size_t row_bytes = columns * px_float_size(tensor->type);
     for (int64_t r = 0; r < tensor->rows; r++) {
-        px_float_load(tensor->type, (const char *)tensor->data + (size_t)r * row_bytes, columns, row);
+        px_tensor_load(tensor, r, 1, row, NULL);
         for (size_t c = 0; c < columns; c++) {
             if (!isfinite(row[c]))
                 return px_fail(error, PHLOX_ERROR_FORMAT,
@@ -336,7 +330,7 @@ phlox_status px_weights_check(const px_checkpoint *checkpoint, phlox_error *erro
         const int32_t count = px_role_is_layered((px_role)role) ? desc->num_hidden_layers : 1;
         for (int32_t layer = 0; layer < count && status == PHLOX_OK; layer++) {
             const px_tensor *const tensor = px_checkpoint_tensor(checkpoint, (px_role)role, layer);
-            if (tensor) status = check_tensor(tensor, row, error);
+            if (tensor && !tensor->integers.bits) status = check_tensor(tensor, row, error);
         }
     }
     free(row);

@@ -13,6 +13,22 @@ bool px_role_is_layered(px_role role)
     return role != PX_EMBEDDING && role != PX_FINAL_NORM && role != PX_LM_HEAD;
 }
 
+const char *px_role_parameter(px_role role)
+{
+    static const char *const names[PX_ROLES] = {
+        [PX_EMBEDDING] = "model.embed_tokens.weight",
+        [PX_INPUT_NORM] = "input_layernorm.weight",
+        [PX_QKV] = "self_attn.qkv_proj.weight",
+        [PX_O] = "self_attn.o_proj.weight",
+        [PX_POST_NORM] = "post_attention_layernorm.weight",
+        [PX_GATE_UP] = "mlp.gate_up_proj.weight",
+        [PX_DOWN] = "mlp.down_proj.weight",
+        [PX_FINAL_NORM] = "model.norm.weight",
+        [PX_LM_HEAD] = "lm_head.weight",
+    };
+    return names[role];
+}
+
 void px_role_shape(const px_desc *desc, px_role role, int64_t *rows, int64_t *columns)
 {
     const int64_t head_dim = desc->head_dim, hidden = desc->hidden_size;

@@ -51,6 +51,9 @@ typedef enum px_role {
 
 bool px_role_is_norm(px_role role);
 bool px_role_is_layered(px_role role); /* once for each layer, else once for the model */
+/* The parameter's name in transformers, "lm_head.weight"; of layered roles without its beginning,
+ * "model.layers.7.". */
+const char *px_role_parameter(px_role role);
 void px_role_shape(const px_desc *desc, px_role role, int64_t *rows, int64_t *columns);
 
 /* Checks that the numbers fit together; `name` is the file to blame. */

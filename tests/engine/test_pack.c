@@ -18,7 +18,7 @@ static int element(px_weight_type type, const uint8_t *data, int64_t columns, in
 
 static px_plan_item item_of(px_weight_type type, px_quant_format format, const px_tensor *tensor)
 {
-    return (px_plan_item){.tensor = tensor, .type = type, .format = format,
+    return (px_plan_item){.tensor = tensor, .type = type, .format = format, .half_scales = true,
                           .group_size = format.group_size > 0 ? format.group_size
                                                               : tensor->columns};
 }
@@ -34,7 +34,8 @@ static void check_integers(int bits, bool symmetric, int64_t columns, int64_t gr
     uint64_t random = (uint64_t)(columns * 100 + group * 4 + bits);
     for (int64_t i = 0; i < ROWS * columns; i++) source[i] = test_random_float(&random);
     const px_tensor tensor = {.rows = ROWS, .columns = columns, .type = PX_FLOAT_F32,
-                              .data = source, .name = "t", .file = "f"};
+                              .data = source, .row_bytes = columns * (int64_t)sizeof *source,
+                              .name = "t", .file = "f"};
     const px_quant_format format = {bits, symmetric, group, false};
     const px_weight_type type = bits == 4 ? PX_WEIGHT_I4 : PX_WEIGHT_I8;
     const px_plan_item item = item_of(type, format, &tensor);
@@ -94,7 +95,8 @@ static void floats(void **state)
     uint8_t bytes[sizeof source + 1];
     memcpy(bytes + 1, source, sizeof source);
     const px_tensor tensor = {.rows = ROWS, .columns = COLUMNS, .type = PX_FLOAT_BF16,
-                              .data = bytes + 1, .name = "t", .file = "f"};
+                              .data = bytes + 1, .row_bytes = COLUMNS * sizeof *source,
+                              .name = "t", .file = "f"};
     static const px_weight_type types[] = {PX_WEIGHT_F32, PX_WEIGHT_F16, PX_WEIGHT_BF16};
     for (size_t t = 0; t < PX_COUNT(types); t++) {
         const px_plan_item item = {.tensor = &tensor, .type = types[t]};
