@@ -2,7 +2,7 @@
 
 _phlox()
 {
-    local commands='run info tokenize detokenize logits perplexity compare bench cache version help'
+    local commands='run info tokenize detokenize logits perplexity compare bench export cache version help'
     local model='--weight-format --group-size --sym --asym --ratio --backup-precision
         --all-layers --group-size-fallback --quant-method --exact --kv-cache --huge-pages
         --threads --cpu-mask --context-size
@@ -44,11 +44,15 @@ _phlox()
         compare) words="$model --with --file --raw --ids --random --seed --json --help" ;;
         bench) words="$model --prompt --decode --depth --batch --repeats --csv --markdown --json
             --compare --chart --machine --no-machine --powercap --help" ;;
+        export) words="$model --model --task --trust-remote-code --dataset --num-samples
+            --quantization-statistics-path --sensitivity-metric --quant-mode --awq
+            --scale-estimation --gptq --lora-correction --help" ;;
         cache) words='--cache-dir --all --help' ;;
         esac
     elif [[ -z $words ]]; then
         case $command in
         cache) ((COMP_CWORD == 2)) && words='ls verify rm' ;;
+        export) ((COMP_CWORD == 2)) && words='openvino' ;;
         help) words=$commands ;;
         esac
     fi

@@ -54,6 +54,26 @@ PHLOX_API const char *phlox_version(void);   /* "0.1.0 (commit)" */
 /* The names that phlox_model_options.chat_format takes; ends with NULL. */
 PHLOX_API const char *const *phlox_chat_formats(void);
 
+/* ---- export -------------------------------------------------------------------------------- */
+
+typedef struct phlox_export_result {
+    char weights[96]; /* what they have become: "int4 sym g128, embedding and lm_head int8" */
+    char note[256];   /* where it is not what the form's own tool would do by default; else "" */
+} phlox_export_result;
+
+/*
+ * Writes the model at `path` (NULL: the built-in one) in another published form to the directory `out`,
+ * which must not exist or be empty, and which appears when it is complete. Forms: "openvino".
+ *
+ * Of `options` (NULL: all defaults) those count that say what the weights become, `threads` and
+ * `progress`. Without a weight format, models from a billion parameters on become int8 and others stay
+ * floats; int4 by itself takes the group size that `optimum-cli export openvino` takes for the model.
+ * Integers that are stored stay as they are. `result` may be NULL.
+ */
+PHLOX_API phlox_status phlox_export(const char *path, const char *form, const char *out,
+                                    const phlox_model_options *options,
+                                    phlox_export_result *result, phlox_error *error);
+
 /* ---- measures ------------------------------------------------------------------------------ */
 
 typedef struct phlox_perplexity_result {

@@ -64,6 +64,21 @@ void px_out_abandon(px_out_file *file);
 /* Removes temporary files in a directory whose writers have died; of names that is_ours accepts. */
 void px_out_clean(const char *directory, bool (*is_ours)(const char *name));
 
+/* A directory being made under a temporary name beside its final one. */
+typedef struct px_out_directory {
+    int descriptor; /* -1: none */
+    char *path, *temporary;
+} px_out_directory;
+
+/* Creates the temporary directory, `path` with PX_OUT_SUFFIX behind it; what a writer that died has
+ * left there is removed. PHLOX_ERROR_ARGUMENT when `path` exists and is not an empty directory. */
+phlox_status px_out_directory_open(px_out_directory *directory, const char *path,
+                                   phlox_error *error);
+/* Gives the directory its name. After failure the temporary directory is gone. */
+phlox_status px_out_directory_commit(px_out_directory *directory, phlox_error *error);
+/* Removes the temporary directory and the files in it; harmless after commit. */
+void px_out_directory_abandon(px_out_directory *directory);
+
 /* Overwrites `size` bytes in place of the file that was mapped, or removes it, if it is still the one
  * that has the name; failures are ignored. */
 void px_patch_mapped(const char *path, const px_map *map, uint64_t offset, const void *data,

@@ -266,6 +266,85 @@ void px_out_clean(const char *directory, bool (*is_ours)(const char *name))
     px_list_directory(directory, clean_one, &cleaning, NULL);
 }
 
+/* ---- directories being made ---------------------------------------------------------------- */
+
+static phlox_status remove_entry(void *user, const px_dir_entry *entry, phlox_error *error)
+{
+    const int *const descriptor = user;
+    if (unlinkat(*descriptor, entry->name, 0) != 0) return fail_io(entry->name, "cannot remove", error);
+    return PHLOX_OK;
+}
+
+static void directory_release(px_out_directory *directory)
+{
+    if (directory->descriptor >= 0) close(directory->descriptor);
+    free(directory->path);
+    free(directory->temporary);
+    *directory = (px_out_directory){-1, NULL, NULL};
+}
+
+static phlox_status make_temporary(px_out_directory *directory, phlox_error *error)
+{
+    const char *const path = directory->path;
+    if (rmdir(path) != 0 && errno != ENOENT) {
+        if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
+            return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                           "%s: is there already; nothing is overwritten, so name another directory "
+                           "or remove this one", path);
+        return fail_io(path, "cannot create", error);
+    }
+    if (mkdir(directory->temporary, 0777) != 0 && errno != EEXIST)
+        return fail_io(directory->temporary, "cannot create the directory", error);
+    directory->descriptor = open(directory->temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory->descriptor < 0)
+        return fail_io(directory->temporary, "cannot open the directory", error);
+    if (flock(directory->descriptor, LOCK_EX | LOCK_NB) != 0) {
+        close(directory->descriptor); /* another writer's, not to be removed */
+        directory->descriptor = -1;
+        return px_fail(error, PHLOX_ERROR_IO, "%s: is being written by another process", path);
+    }
+    return px_list_directory(directory->temporary, remove_entry, &directory->descriptor, error);
+}
+
+phlox_status px_out_directory_open(px_out_directory *directory, const char *path,
+                                   phlox_error *error)
+{
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') length--;
+    if (!length) return px_fail(error, PHLOX_ERROR_ARGUMENT, "the name of the output is empty");
+    px_out_directory made = {-1, px_strdup(path, length), malloc(length + sizeof PX_OUT_SUFFIX)};
+    phlox_status status = PHLOX_OK;
+    if (!made.path || !made.temporary) {
+        status = px_fail_memory(error, 2 * length);
+    } else {
+        snprintf(made.temporary, length + sizeof PX_OUT_SUFFIX, "%s" PX_OUT_SUFFIX, made.path);
+        status = make_temporary(&made, error);
+    }
+    if (status == PHLOX_OK) *directory = made;
+    else px_out_directory_abandon(&made);
+    return status;
+}
+
+phlox_status px_out_directory_commit(px_out_directory *directory, phlox_error *error)
+{
+    phlox_status status = PHLOX_OK;
+    if (fsync(directory->descriptor) != 0 || rename(directory->temporary, directory->path) != 0)
+        status = fail_io(directory->path, "cannot complete", error);
+    if (status == PHLOX_OK) directory_release(directory);
+    else px_out_directory_abandon(directory);
+    return status;
+}
+
+void px_out_directory_abandon(px_out_directory *directory)
+{
+    if (directory->descriptor >= 0) {
+        px_list_directory(directory->temporary, remove_entry, &directory->descriptor, NULL);
+        if (rmdir(directory->temporary) != 0) { /* what is in it is not ours */
+        }
+    }
+    directory_release(directory);
+}
+
 static bool is_same(const struct stat *info, const px_map *map)
 {
     return (uint64_t)info->st_dev == map->device && (uint64_t)info->st_ino == map->inode;

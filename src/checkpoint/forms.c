@@ -1,9 +1,11 @@
 #include "base/os.h"
 #include "checkpoint/huggingface.h"
+#include "checkpoint/openvino.h"
 
 #include <string.h>
 
 static const px_form *const forms[] = {
+    &px_form_openvino,
     &px_form_huggingface,
 };
 
