@@ -15,18 +15,25 @@ static int64_t item_groups(const px_plan_item *item)
 /* Quantized rows before they are interleaved. */
 struct integers {
     uint8_t *q;     /* [PX_ROW_TILE, columns] */
+    uint32_t flip;  /* makes four of them unsigned: adds the constant zero point to signed ones */
+    uint8_t zero;   /* what pads a row, before it is flipped */
     float *scales;  /* [PX_ROW_TILE, groups] */
     uint8_t *zeros; /* [PX_ROW_TILE, groups], also when symmetric */
     float *loaded;  /* [PX_ROW_TILE, columns] of a tensor that must be loaded */
 };
 
 /* Columns of one block of one row as eight words of four, what is missing filled with `zero`. */
-static void load_block(const uint8_t *row, int64_t count, uint8_t zero, uint32_t words[8])
+static inline void load_block(const uint8_t *row, int64_t count, int zero, uint32_t flip,
+                              uint32_t words[8])
 {
     uint8_t block[PX_COLUMN_BLOCK];
-    memset(block, zero, sizeof block);
-    memcpy(block, row, (size_t)PX_MIN(count, PX_COLUMN_BLOCK));
-    memcpy(words, block, sizeof block);
+    if (count < PX_COLUMN_BLOCK) {
+        memset(block, zero, sizeof block);
+        memcpy(block, row, (size_t)count);
+        row = block;
+    }
+    memcpy(words, row, sizeof block);
+    for (int i = 0; i < 8; i++) words[i] ^= flip;
 }
 
 /* One tile of rows, as in kernels.h. */
@@ -40,11 +47,12 @@ static void interleave(const struct integers *from, const px_plan_item *item, ui
     for (int64_t c = 0; c < columns; c += PX_COLUMN_BLOCK, data += lines * LINE) {
         for (int64_t r = 0; r < PX_ROW_TILE; r++) {
             uint32_t words[8];
-            load_block(from->q + r * columns + c, columns - c, is_int4 ? 8 : 128, words);
-            for (int64_t i = 0; i < lines; i++) {
-                const uint32_t word = is_int4 ? words[i] | words[i + 4] << 4 : words[i];
-                memcpy(data + i * LINE + r * 4, &word, sizeof word);
-            }
+            load_block(from->q + r * columns + c, columns - c, from->zero, from->flip, words);
+            if (is_int4)
+                for (int i = 0; i < 4; i++)
+                    words[i] = (words[i] & 0x0f0f0f0f) | (words[i + 4] & 0x0f0f0f0f) << 4;
+            for (int64_t i = 0; i < lines; i++)
+                memcpy(data + i * LINE + r * 4, words + i, sizeof *words);
         }
     }
     for (int64_t group = 0; group < groups; group++) {
@@ -57,7 +65,7 @@ static void interleave(const struct integers *from, const px_plan_item *item, ui
     }
 }
 
-/* Rows as the format has them, all unsigned. */
+/* Rows as the format has them. */
 static phlox_status make_integers(const px_plan_item *item, int64_t row, int64_t rows,
                                   const struct integers *buffer, phlox_error *error)
 {
@@ -82,11 +90,6 @@ static phlox_status make_integers(const px_plan_item *item, int64_t row, int64_t
     if (status != PHLOX_OK)
         return px_error_prefix(error, status, "%s: tensor %s, rows from %" PRId64, tensor->file,
                                tensor->name, row);
-    /* Signed to unsigned: adding the constant zero point. */
-    const uint8_t zero = item->type == PX_WEIGHT_I4 ? 8 : 128;
-    if (symmetric)
-        for (int64_t i = 0; i < rows * tensor->columns; i++)
-            buffer->q[i] = (uint8_t)(buffer->q[i] + zero);
     return PHLOX_OK;
 }
 
@@ -95,14 +98,13 @@ static phlox_status pack_tiles(const px_plan_item *item, int64_t begin, int64_t 
                                uint8_t *zeros, phlox_error *error)
 {
     const int64_t columns = item->tensor->columns, groups = item_groups(item);
-    const uint8_t zero = item->type == PX_WEIGHT_I4 ? 8 : 128;
     const size_t scale_size = item->half_scales ? sizeof(uint16_t) : sizeof(float);
     for (int64_t row = begin; row < end; row += PX_ROW_TILE) {
         const int64_t rows = PX_MIN(end - row, PX_ROW_TILE);
         PX_TRY(make_integers(item, row, rows, buffer, error));
         const int64_t missing = PX_ROW_TILE - rows;
-        memset(buffer->q + rows * columns, zero, (size_t)(missing * columns));
-        memset(buffer->zeros + rows * groups, zero, (size_t)(missing * groups));
+        memset(buffer->q + rows * columns, buffer->zero, (size_t)(missing * columns));
+        memset(buffer->zeros + rows * groups, buffer->zero, (size_t)(missing * groups));
         for (int64_t i = rows * groups; i < PX_ROW_TILE * groups; i++) buffer->scales[i] = 0;
         interleave(buffer, item, data, scales, zeros);
         data += PX_ROW_TILE * px_weight_row_bytes(item->type, columns);
@@ -122,10 +124,16 @@ static phlox_status pack_integers(const px_plan_item *item, int64_t begin, int64
     char *const memory = malloc(bytes);
     if (!memory) return px_fail_memory(error, bytes);
     uint8_t *const zeros_memory = (uint8_t *)memory + loaded_bytes + scale_bytes;
-    const struct integers buffer = {.loaded = (float *)(void *)memory,
-                                    .scales = (float *)(void *)(memory + loaded_bytes),
-                                    .zeros = zeros_memory,
-                                    .q = zeros_memory + PX_ROW_TILE * groups};
+    const bool is_int4 = item->type == PX_WEIGHT_I4;
+    const bool is_signed = item->format.symmetric && !item->stored_integers;
+    const struct integers buffer = {
+        .q = zeros_memory + PX_ROW_TILE * groups,
+        .flip = !is_signed ? 0 : is_int4 ? 0x08080808 : 0x80808080,
+        .zero = is_signed ? 0 : is_int4 ? 8 : 128,
+        .scales = (float *)(void *)(memory + loaded_bytes),
+        .zeros = zeros_memory,
+        .loaded = (float *)(void *)memory,
+    };
     const phlox_status status = pack_tiles(item, begin, end, &buffer, data, scales,
                                            item->format.symmetric ? NULL : zeros, error);
     free(memory);
