@@ -61,6 +61,8 @@ phlox_status px_out_write(const px_out_file *file, uint64_t offset, const void *
 phlox_status px_out_commit(px_out_file *file, phlox_error *error);
 /* Removes the temporary file; harmless after commit. */
 void px_out_abandon(px_out_file *file);
+/* A whole file at once. */
+phlox_status px_write_file(const char *path, const void *data, size_t size, phlox_error *error);
 /* Removes temporary files in a directory whose writers have died; of names that is_ours accepts. */
 void px_out_clean(const char *directory, bool (*is_ours)(const char *name));
 

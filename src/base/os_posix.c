@@ -237,6 +237,16 @@ void px_out_abandon(px_out_file *file)
     out_release(file);
 }
 
+phlox_status px_write_file(const char *path, const void *data, size_t size, phlox_error *error)
+{
+    px_out_file file = {.descriptor = -1};
+    PX_TRY(px_out_open(&file, path, size, error));
+    const phlox_status status = px_out_write(&file, 0, data, size, error);
+    if (status == PHLOX_OK) return px_out_commit(&file, error);
+    px_out_abandon(&file);
+    return status;
+}
+
 struct cleaning {
     const char *directory;
     bool (*is_ours)(const char *name);

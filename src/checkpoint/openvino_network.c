@@ -34,24 +34,17 @@ static px_ir_value op(struct network *net, const char *type, const char *opset, 
     return px_ir_add(net->ir, &description, out, shape, count, inputs);
 }
 
-#define INPUTS(...)                                                          \
-    (int)(sizeof((px_ir_value[]){__VA_ARGS__}) / sizeof(px_ir_value)),       \
-        (px_ir_value[])                                                      \
-    {                                                                        \
-        __VA_ARGS__                                                          \
-    }
-
 /* An operation on numbers of one type, whose shape is that of its first operand. */
 static px_ir_value binary(struct network *net, const char *type, px_ir_value a, px_ir_value b)
 {
-    return op(net, type, "opset1", "auto_broadcast=\"numpy\"", a.type, a.shape, INPUTS(a, b));
+    return op(net, type, "opset1", "auto_broadcast=\"numpy\"", a.type, a.shape, PX_IR_VALUES(a, b));
 }
 
 static px_ir_value convert(struct network *net, px_ir_value x, px_ir_type type, const char *element)
 {
     char data[64];
     snprintf(data, sizeof data, "destination_type=\"%s\"", element);
-    return op(net, "Convert", "opset1", data, type, x.shape, INPUTS(x));
+    return op(net, "Convert", "opset1", data, type, x.shape, PX_IR_VALUES(x));
 }
 
 static px_ir_value integers(struct network *net, int count, const int64_t *values)
@@ -71,18 +64,18 @@ static px_ir_value real(struct network *net, px_ir_shape shape, float value)
 
 static px_ir_value unsqueeze(struct network *net, px_ir_value x, px_ir_value axis, px_ir_shape shape)
 {
-    return op(net, "Unsqueeze", "opset1", NULL, x.type, shape, INPUTS(x, axis));
+    return op(net, "Unsqueeze", "opset1", NULL, x.type, shape, PX_IR_VALUES(x, axis));
 }
 
 static px_ir_value reshape(struct network *net, px_ir_value x, px_ir_value to, px_ir_shape shape)
 {
-    return op(net, "Reshape", "opset1", "special_zero=\"true\"", x.type, shape, INPUTS(x, to));
+    return op(net, "Reshape", "opset1", "special_zero=\"true\"", x.type, shape, PX_IR_VALUES(x, to));
 }
 
 static px_ir_value transpose(struct network *net, px_ir_value x, px_ir_value order,
                              px_ir_shape shape)
 {
-    return op(net, "Transpose", "opset1", NULL, x.type, shape, INPUTS(x, order));
+    return op(net, "Transpose", "opset1", NULL, x.type, shape, PX_IR_VALUES(x, order));
 }
 
 static px_ir_value join(struct network *net, int axis, px_ir_shape shape, int count,
@@ -98,13 +91,13 @@ static px_ir_value dimension(struct network *net, px_ir_value shape, px_ir_value
 {
     const px_ir_shape out = index.shape;
     return op(net, "Gather", "opset8", "batch_dims=\"0\"", PX_IR_I64, out,
-              INPUTS(shape, index, net->zero));
+              PX_IR_VALUES(shape, index, net->zero));
 }
 
 static px_ir_value shape_of(struct network *net, px_ir_value x)
 {
     return op(net, "ShapeOf", "opset3", "output_type=\"i64\"", PX_IR_I64, PX_IR_SHAPE(x.shape.rank),
-              INPUTS(x));
+              PX_IR_VALUES(x));
 }
 
 /* Columns [begin, end) of the last axis of a value of four. */
@@ -114,7 +107,7 @@ static px_ir_value columns(struct network *net, px_ir_value x, int64_t begin, in
     shape.dims[3] = end - begin;
     const px_ir_value from = integers(net, 1, &begin), to = integers(net, 1, &end);
     return op(net, "Slice", "opset8", NULL, x.type, shape,
-              INPUTS(x, from, to, net->one, net->three));
+              PX_IR_VALUES(x, from, to, net->one, net->three));
 }
 
 static px_ir_value product(struct network *net, px_ir_value x, px_role role, int32_t layer)
@@ -122,7 +115,7 @@ static px_ir_value product(struct network *net, px_ir_value x, px_role role, int
     const px_ir_value weight = net->weight(net->user, net->ir, role, layer);
     const px_ir_shape shape = PX_IR_SHAPE(ANY, ANY, weight.shape.dims[0]);
     return op(net, "MatMul", "opset1", "transpose_a=\"false\" transpose_b=\"true\"", PX_IR_F32,
-              shape, INPUTS(x, weight));
+              shape, PX_IR_VALUES(x, weight));
 }
 
 /* ---- inputs and what all layers share ------------------------------------------------------ */
@@ -176,33 +169,33 @@ static void add_mask(struct network *net, px_ir_value ids, px_ir_value attention
     const px_ir_value past = binary(net, "Subtract", all, tokens);
     const char *const i64 = "output_type=\"i64\"";
     const px_ir_value keys =
-        op(net, "Range", "opset4", i64, PX_IR_I64, PX_IR_SHAPE(ANY), INPUTS(net->zero, all, step));
+        op(net, "Range", "opset4", i64, PX_IR_I64, PX_IR_SHAPE(ANY), PX_IR_VALUES(net->zero, all, step));
     px_ir_value queries =
-        op(net, "Range", "opset4", i64, PX_IR_I64, PX_IR_SHAPE(ANY), INPUTS(past, all, step));
+        op(net, "Range", "opset4", i64, PX_IR_I64, PX_IR_SHAPE(ANY), PX_IR_VALUES(past, all, step));
     queries = unsqueeze(net, queries, net->one, PX_IR_SHAPE(ANY, 1));
     const char *const numpy = "auto_broadcast=\"numpy\"";
     px_ir_value seen = op(net, "LessEqual", "opset1", numpy, PX_IR_BOOLEAN, PX_IR_SHAPE(ANY, ANY),
-                          INPUTS(keys, queries));
+                          PX_IR_VALUES(keys, queries));
     const int64_t middle[] = {1, 2};
     const px_ir_value axes = integers(net, 2, middle);
     const px_ir_value valid = unsqueeze(net, convert(net, attention, PX_IR_BOOLEAN, "boolean"), axes,
                                         PX_IR_SHAPE(ANY, 1, 1, ANY));
     const px_ir_shape whole = PX_IR_SHAPE(ANY, 1, ANY, ANY);
-    seen = op(net, "LogicalAnd", "opset1", numpy, PX_IR_BOOLEAN, whole, INPUTS(seen, valid));
+    seen = op(net, "LogicalAnd", "opset1", numpy, PX_IR_BOOLEAN, whole, PX_IR_VALUES(seen, valid));
     if (net->desc->sliding_window) {
         const px_ir_value window = integer(net, net->desc->sliding_window);
         const px_ir_value ended = op(net, "CumSum", "opset3", "exclusive=\"true\" reverse=\"false\"",
-                                     PX_IR_I64, attention.shape, INPUTS(attention, index));
+                                     PX_IR_I64, attention.shape, PX_IR_VALUES(attention, index));
         const px_ir_value key_at = unsqueeze(net, ended, axes, PX_IR_SHAPE(ANY, 1, 1, ANY));
         const int64_t outer[] = {1, 3};
         const px_ir_value query_at = unsqueeze(net, binary(net, "Subtract", positions, window),
                                                integers(net, 2, outer), PX_IR_SHAPE(ANY, 1, ANY, 1));
         const px_ir_value near = op(net, "Greater", "opset1", numpy, PX_IR_BOOLEAN, whole,
-                                    INPUTS(key_at, query_at));
-        seen = op(net, "LogicalAnd", "opset1", numpy, PX_IR_BOOLEAN, whole, INPUTS(seen, near));
+                                    PX_IR_VALUES(key_at, query_at));
+        seen = op(net, "LogicalAnd", "opset1", numpy, PX_IR_BOOLEAN, whole, PX_IR_VALUES(seen, near));
     }
     const px_ir_value pass = real(net, px_ir_scalar, 0), stop = real(net, px_ir_scalar, -65504);
-    net->mask = op(net, "Select", "opset1", numpy, PX_IR_F32, whole, INPUTS(seen, pass, stop));
+    net->mask = op(net, "Select", "opset1", numpy, PX_IR_F32, whole, PX_IR_VALUES(seen, pass, stop));
 }
 
 static px_ir_value frequencies(struct network *net, bool is_long)
@@ -210,8 +203,7 @@ static px_ir_value frequencies(struct network *net, bool is_long)
     const int64_t half = net->desc->rotary_dim / 2;
     float *const inverse = px_calloc((size_t)half, sizeof *inverse);
     if (!inverse) {
-        if (net->ir->status == PHLOX_OK)
-            net->ir->status = px_fail_memory(net->ir->error, (size_t)half * sizeof *inverse);
+        px_ir_fail_memory(net->ir, (size_t)half * sizeof *inverse);
         return net->scale;
     }
     px_rope_frequencies(net->desc, is_long, inverse);
@@ -233,24 +225,24 @@ static void add_rope(struct network *net, px_ir_value positions)
         const int64_t both[] = {0, 1};
         const px_ir_value limit = integer(net, desc->original_max_position);
         const px_ir_value largest = op(net, "ReduceMax", "opset1", "keep_dims=\"false\"", PX_IR_I64,
-                                       px_ir_scalar, INPUTS(positions, integers(net, 2, both)));
+                                       px_ir_scalar, PX_IR_VALUES(positions, integers(net, 2, both)));
         const px_ir_value is_long = op(net, "GreaterEqual", "opset1", "auto_broadcast=\"numpy\"",
-                                       PX_IR_BOOLEAN, px_ir_scalar, INPUTS(largest, limit));
+                                       PX_IR_BOOLEAN, px_ir_scalar, PX_IR_VALUES(largest, limit));
         inverse = op(net, "Select", "opset1", "auto_broadcast=\"numpy\"", PX_IR_F32, inverse.shape,
-                     INPUTS(is_long, other, inverse));
+                     PX_IR_VALUES(is_long, other, inverse));
     }
     px_ir_value at = unsqueeze(net, positions, net->one, PX_IR_SHAPE(ANY, 1, ANY));
     at = convert(net, at, PX_IR_F32, "f32");
     px_ir_value angles = op(net, "MatMul", "opset1", "transpose_a=\"false\" transpose_b=\"false\"",
-                            PX_IR_F32, PX_IR_SHAPE(ANY, half, ANY), INPUTS(inverse, at));
+                            PX_IR_F32, PX_IR_SHAPE(ANY, half, ANY), PX_IR_VALUES(inverse, at));
     const int64_t order[] = {0, 2, 1};
     angles = transpose(net, angles, integers(net, 3, order), PX_IR_SHAPE(ANY, ANY, half));
-    angles = join(net, -1, PX_IR_SHAPE(ANY, ANY, 2 * half), INPUTS(angles, angles));
+    angles = join(net, -1, PX_IR_SHAPE(ANY, ANY, 2 * half), PX_IR_VALUES(angles, angles));
     px_ir_value *const tables[] = {&net->cosine, &net->sine};
     const px_ir_value scale = real(net, PX_IR_SHAPE(1, 1, 1), desc->rope_scale);
     for (int i = 0; i < 2; i++) {
         px_ir_value table = op(net, i ? "Sin" : "Cos", "opset1", NULL, PX_IR_F32, angles.shape,
-                               INPUTS(angles));
+                               PX_IR_VALUES(angles));
         if (desc->longrope) table = binary(net, "Multiply", table, scale);
         *tables[i] = unsqueeze(net, table, net->one, PX_IR_SHAPE(ANY, 1, ANY, 2 * half));
     }
@@ -263,12 +255,12 @@ static px_ir_value norm(struct network *net, px_ir_value x, px_role role, int32_
     const px_ir_shape one = PX_IR_SHAPE(ANY, ANY, 1);
     const px_ir_value squares = binary(net, "Power", x, net->square);
     px_ir_value mean = op(net, "ReduceMean", "opset1", "keep_dims=\"true\"", PX_IR_F32, one,
-                          INPUTS(squares, net->last));
+                          PX_IR_VALUES(squares, net->last));
     mean = binary(net, "Add", mean, net->epsilon);
-    const px_ir_value root = op(net, "Sqrt", "opset1", NULL, PX_IR_F32, one, INPUTS(mean));
+    const px_ir_value root = op(net, "Sqrt", "opset1", NULL, PX_IR_F32, one, PX_IR_VALUES(mean));
     const px_ir_value inverse =
         op(net, "Divide", "opset1", "auto_broadcast=\"numpy\" m_pythondiv=\"true\"", PX_IR_F32, one,
-           INPUTS(net->unit, root));
+           PX_IR_VALUES(net->unit, root));
     const px_ir_value gain = net->weight(net->user, net->ir, role, layer);
     return binary(net, "Multiply", binary(net, "Multiply", x, inverse), gain);
 }
@@ -283,11 +275,11 @@ static px_ir_value rotate(struct network *net, px_ir_value x)
     shape.dims[3] = size;
     const px_ir_value first = columns(net, x, 0, half), second = columns(net, x, half, size);
     const px_ir_value negated = binary(net, "Multiply", second, net->minus);
-    const px_ir_value turned = join(net, -1, shape, INPUTS(negated, first));
+    const px_ir_value turned = join(net, -1, shape, PX_IR_VALUES(negated, first));
     const px_ir_value rotated = binary(net, "Add", binary(net, "Multiply", x, net->cosine),
                                        binary(net, "Multiply", turned, net->sine));
     shape.dims[3] = head;
-    return size < head ? join(net, -1, shape, INPUTS(rotated, rest)) : rotated;
+    return size < head ? join(net, -1, shape, PX_IR_VALUES(rotated, rest)) : rotated;
 }
 
 /* Appends to the state of keys or values and gives it whole: [batch, kv_heads, keys, head_dim]. */
@@ -304,14 +296,14 @@ static px_ir_value cached(struct network *net, px_ir_value x, const char *what, 
              head);
     const int64_t sizes[] = {kv_heads, 0, head};
     const px_ir_value empty_shape =
-        join(net, 0, PX_IR_SHAPE(4), INPUTS(net->batch, integers(net, 3, sizes)));
+        join(net, 0, PX_IR_SHAPE(4), PX_IR_VALUES(net->batch, integers(net, 3, sizes)));
     const px_ir_value empty = op(net, "Broadcast", "opset3", "mode=\"numpy\"", PX_IR_F32, shape,
-                                 INPUTS(real(net, px_ir_scalar, 0), empty_shape));
-    px_ir_value state = op(net, "ReadValue", "opset6", data, PX_IR_F32, shape, INPUTS(empty));
+                                 PX_IR_VALUES(real(net, px_ir_scalar, 0), empty_shape));
+    px_ir_value state = op(net, "ReadValue", "opset6", data, PX_IR_F32, shape, PX_IR_VALUES(empty));
     state = op(net, "Gather", "opset8", "batch_dims=\"0\"", PX_IR_F32, shape,
-               INPUTS(state, net->beams, net->zero));
-    state = join(net, -2, shape, INPUTS(state, x));
-    op(net, "Assign", "opset6", id, PX_IR_F32, shape, INPUTS(state));
+               PX_IR_VALUES(state, net->beams, net->zero));
+    state = join(net, -2, shape, PX_IR_VALUES(state, x));
+    op(net, "Assign", "opset6", id, PX_IR_F32, shape, PX_IR_VALUES(state));
     return state;
 }
 
@@ -325,7 +317,7 @@ static px_ir_value repeated(struct network *net, px_ir_value x)
     const int64_t wide[] = {1, 1, times, 1, 1}, narrow[] = {0, heads, -1, head};
     x = unsqueeze(net, x, net->two, PX_IR_SHAPE(ANY, kv_heads, 1, ANY, head));
     x = op(net, "Broadcast", "opset3", "mode=\"bidirectional\"", PX_IR_F32,
-           PX_IR_SHAPE(ANY, kv_heads, times, ANY, head), INPUTS(x, integers(net, 5, wide)));
+           PX_IR_SHAPE(ANY, kv_heads, times, ANY, head), PX_IR_VALUES(x, integers(net, 5, wide)));
     return reshape(net, x, integers(net, 4, narrow), PX_IR_SHAPE(ANY, heads, ANY, head));
 }
 
@@ -336,12 +328,12 @@ static px_ir_value attention(struct network *net, px_ir_value x, int32_t layer)
     const int64_t head = desc->head_dim;
     const int64_t sizes[] = {heads * head, kv_heads * head, kv_heads * head};
     const px_ir_op split = {.type = "VariadicSplit", .opset = "opset1"};
-    const px_ir_shape shapes[] = {PX_IR_SHAPE(ANY, ANY, sizes[0]), PX_IR_SHAPE(ANY, ANY, sizes[1]),
-                                  PX_IR_SHAPE(ANY, ANY, sizes[2])};
     px_ir_value parts[3];
+    for (int i = 0; i < 3; i++)
+        parts[i] = (px_ir_value){.type = PX_IR_F32, .shape = PX_IR_SHAPE(ANY, ANY, sizes[i])};
     const px_ir_value qkv = product(net, x, PX_QKV, layer);
-    px_ir_add_many(net->ir, &split, PX_IR_F32, 3, shapes,
-                   INPUTS(qkv, integer(net, 2), integers(net, 3, sizes)), parts);
+    px_ir_add_many(net->ir, &split, 3, parts,
+                   PX_IR_VALUES(qkv, integer(net, 2), integers(net, 3, sizes)));
     for (int i = 0; i < 3; i++) {
         const int64_t count = i ? kv_heads : heads;
         parts[i] = reshape(net, parts[i], i ? net->split_kv_heads : net->split_heads,
@@ -353,7 +345,7 @@ static px_ir_value attention(struct network *net, px_ir_value x, int32_t layer)
     const px_ir_value value = repeated(net, cached(net, parts[2], "value", layer));
     const px_ir_value mixed =
         op(net, "ScaledDotProductAttention", "opset13", "causal=\"false\"", PX_IR_F32, query.shape,
-           INPUTS(query, key, value, net->mask, net->scale));
+           PX_IR_VALUES(query, key, value, net->mask, net->scale));
     const px_ir_value rows = transpose(net, mixed, net->swap, PX_IR_SHAPE(ANY, ANY, heads, head));
     return product(net, reshape(net, rows, net->join_heads, PX_IR_SHAPE(ANY, ANY, heads * head)),
                    PX_O, layer);
@@ -363,12 +355,13 @@ static px_ir_value mlp(struct network *net, px_ir_value x, int32_t layer)
 {
     const int64_t size = net->desc->intermediate_size, sizes[] = {size, size};
     const px_ir_op split = {.type = "VariadicSplit", .opset = "opset1"};
-    const px_ir_shape half = PX_IR_SHAPE(ANY, ANY, size), shapes[] = {half, half};
-    px_ir_value parts[2];
+    const px_ir_value half = {.type = PX_IR_F32, .shape = PX_IR_SHAPE(ANY, ANY, size)};
+    px_ir_value parts[2] = {half, half};
     const px_ir_value both = product(net, x, PX_GATE_UP, layer);
-    px_ir_add_many(net->ir, &split, PX_IR_F32, 2, shapes,
-                   INPUTS(both, integer(net, -1), integers(net, 2, sizes)), parts);
-    const px_ir_value gate = op(net, "Swish", "opset4", NULL, PX_IR_F32, half, INPUTS(parts[0]));
+    px_ir_add_many(net->ir, &split, 2, parts,
+                   PX_IR_VALUES(both, integer(net, -1), integers(net, 2, sizes)));
+    const px_ir_value gate =
+        op(net, "Swish", "opset4", NULL, PX_IR_F32, half.shape, PX_IR_VALUES(parts[0]));
     return product(net, binary(net, "Multiply", parts[1], gate), PX_DOWN, layer);
 }
 
@@ -386,7 +379,7 @@ void px_ir_add_network(px_ir *ir, const px_desc *desc, px_ir_weight_fn *weight, 
     const px_ir_value table = weight(user, ir, PX_EMBEDDING, 0);
     px_ir_value x = op(&net, "Gather", "opset8", "batch_dims=\"0\"", PX_IR_F32,
                        PX_IR_SHAPE(ANY, ANY, desc->hidden_size),
-                       INPUTS(table, convert(&net, ids, PX_IR_I32, "i32"), net.zero));
+                       PX_IR_VALUES(table, convert(&net, ids, PX_IR_I32, "i32"), net.zero));
     for (int32_t layer = 0; layer < desc->num_hidden_layers; layer++) {
         x = binary(&net, "Add", x, attention(&net, norm(&net, x, PX_INPUT_NORM, layer), layer));
         x = binary(&net, "Add", x, mlp(&net, norm(&net, x, PX_POST_NORM, layer), layer));
@@ -397,7 +390,7 @@ void px_ir_add_network(px_ir *ir, const px_desc *desc, px_ir_weight_fn *weight, 
                                  .data = "transpose_a=\"false\" transpose_b=\"true\"",
                                  .outputs = "logits"};
     const px_ir_value logits = px_ir_add(ir, &product_op, PX_IR_F32,
-                                         PX_IR_SHAPE(ANY, ANY, desc->vocab_size), INPUTS(x, head));
+                                         PX_IR_SHAPE(ANY, ANY, desc->vocab_size), PX_IR_VALUES(x, head));
     const px_ir_op result = {.type = "Result", .opset = "opset1", .name = "logits/sink"};
-    px_ir_add_many(ir, &result, PX_IR_F32, 0, NULL, INPUTS(logits), NULL);
+    px_ir_add_many(ir, &result, 0, NULL, PX_IR_VALUES(logits));
 }

@@ -4,6 +4,7 @@
 
 #include "base/half.h"
 #include "checkpoint/openvino_network.h"
+#include "checkpoint/openvino_tokenizer.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -132,8 +133,7 @@ static px_ir_value norm_weight(const struct writer *writer, px_ir *ir, px_role r
     const px_ir_shape shape = PX_IR_SHAPE(1, 1, tensor->columns);
     float *const values = malloc(columns * sizeof *values);
     if (!values) {
-        if (ir->status == PHLOX_OK)
-            ir->status = px_fail_memory(ir->error, columns * sizeof *values);
+        px_ir_fail_memory(ir, columns * sizeof *values);
         return (px_ir_value){.shape = shape};
     }
     px_tensor_load(tensor, 0, 1, values, NULL);
@@ -352,19 +352,6 @@ static void describe(const struct writer *writer, char *out, size_t size)
              writer->plain ? "\t\t\t<KV_CACHE_PRECISION value=\"f16\" />\n" : "");
 }
 
-static phlox_status write_file(const char *directory, const char *name, const void *data,
-                               size_t size, phlox_error *error)
-{
-    char path[4096];
-    px_out_file file = {.descriptor = -1};
-    snprintf(path, sizeof path, "%s/%s", directory, name);
-    PX_TRY(px_out_open(&file, path, size, error));
-    const phlox_status status = px_out_write(&file, 0, data, size, error);
-    if (status == PHLOX_OK) return px_out_commit(&file, error);
-    px_out_abandon(&file);
-    return status;
-}
-
 static phlox_status write_model(struct writer *writer, phlox_error *error)
 {
     const px_export *const job = writer->job;
@@ -377,8 +364,9 @@ static phlox_status write_model(struct writer *writer, phlox_error *error)
     phlox_status status = px_ir_finish(&ir, rt_info, &xml);
     if (status == PHLOX_OK) status = fill(writer, error);
     if (status == PHLOX_OK) status = px_out_commit(&writer->bin, error);
-    if (status == PHLOX_OK)
-        status = write_file(job->directory, "openvino_model.xml", xml.data, xml.size, error);
+    char path[4096];
+    snprintf(path, sizeof path, "%s/openvino_model.xml", job->directory);
+    if (status == PHLOX_OK) status = px_write_file(path, xml.data, xml.size, error);
     px_buffer_free(&xml);
     return status;
 }
@@ -397,7 +385,10 @@ phlox_status px_openvino_write(const px_export *job, phlox_error *error)
     free(writer.places);
     for (size_t i = 0; i < job->checkpoint->beside_count && status == PHLOX_OK; i++) {
         const px_memory_file *const file = &job->checkpoint->beside[i];
-        status = write_file(job->directory, file->name, file->bytes.data, file->bytes.size, error);
+        snprintf(path, sizeof path, "%s/%s", job->directory, file->name);
+        status = px_write_file(path, file->bytes.data, file->bytes.size, error);
     }
+    if (status == PHLOX_OK && job->checkpoint->tokenizer_json.size)
+        status = px_openvino_write_tokenizer(job->checkpoint, job->directory, error);
     return status;
 }

@@ -14,12 +14,17 @@ static const struct type_name {
     [PX_IR_I64] = {"I64", "i64", 64},  [PX_IR_I32] = {"I32", "i32", 32},
     [PX_IR_U8] = {"U8", "u8", 8},      [PX_IR_I8] = {"I8", "i8", 8},
     [PX_IR_U4] = {"U4", "u4", 4},      [PX_IR_I4] = {"I4", "i4", 4},
-    [PX_IR_BOOLEAN] = {"BOOL", "boolean", 8},
+    [PX_IR_BOOLEAN] = {"BOOL", "boolean", 8}, [PX_IR_STRING] = {"STRING", "string", 0},
 };
 
 void px_ir_begin(px_ir *ir, px_out_file *bin, phlox_error *error)
 {
     *ir = (px_ir){.bin = bin, .error = error};
+}
+
+void px_ir_fail_memory(px_ir *ir, size_t bytes)
+{
+    if (ir->status == PHLOX_OK) ir->status = px_fail_memory(ir->error, bytes);
 }
 
 /* ---- text ---------------------------------------------------------------------------------- */
@@ -69,9 +74,8 @@ static void open_layer(px_ir *ir, const px_ir_op *op)
         add_format(ir, &ir->layers, "\t\t\t<rt_info>\n\t\t\t\t%s\n\t\t\t</rt_info>\n", op->rt_info);
 }
 
-void px_ir_add_many(px_ir *ir, const px_ir_op *op, px_ir_type type, int output_count,
-                    const px_ir_shape *shapes, int count, const px_ir_value *inputs,
-                    px_ir_value *outputs)
+void px_ir_add_many(px_ir *ir, const px_ir_op *op, int output_count, px_ir_value *outputs, int count,
+                    const px_ir_value *inputs)
 {
     open_layer(ir, op);
     if (count) add_text(ir, &ir->layers, "\t\t\t<input>\n");
@@ -84,8 +88,9 @@ void px_ir_add_many(px_ir *ir, const px_ir_op *op, px_ir_type type, int output_c
     if (count) add_text(ir, &ir->layers, "\t\t\t</input>\n");
     if (output_count) add_text(ir, &ir->layers, "\t\t\t<output>\n");
     for (int i = 0; i < output_count; i++) {
-        outputs[i] = (px_ir_value){ir->count, count + i, type, shapes[i]};
-        add_port(ir, count + i, type, shapes[i], i ? NULL : op->outputs);
+        outputs[i].layer = ir->count;
+        outputs[i].port = count + i;
+        add_port(ir, count + i, outputs[i].type, outputs[i].shape, i ? NULL : op->outputs);
     }
     if (output_count) add_text(ir, &ir->layers, "\t\t\t</output>\n");
     add_text(ir, &ir->layers, "\t\t</layer>\n");
@@ -95,8 +100,8 @@ void px_ir_add_many(px_ir *ir, const px_ir_op *op, px_ir_type type, int output_c
 px_ir_value px_ir_add(px_ir *ir, const px_ir_op *op, px_ir_type type, px_ir_shape shape, int count,
                       const px_ir_value *inputs)
 {
-    px_ir_value value;
-    px_ir_add_many(ir, op, type, 1, &shape, count, inputs, &value);
+    px_ir_value value = {.type = type, .shape = shape};
+    px_ir_add_many(ir, op, 1, &value, count, inputs);
     return value;
 }
 
@@ -109,8 +114,10 @@ uint64_t px_ir_bytes(px_ir_type type, px_ir_shape shape)
     return (count * (uint64_t)types[type].bits + 7) / 8;
 }
 
+/* An empty constant has its place inside the file all the same. */
 uint64_t px_ir_padded(uint64_t bytes)
 {
+    bytes = PX_MAX(bytes, 1);
     return (bytes + PX_IR_ALIGNMENT - 1) / PX_IR_ALIGNMENT * PX_IR_ALIGNMENT;
 }
 
@@ -141,8 +148,9 @@ px_ir_value px_ir_const(px_ir *ir, const char *name, px_ir_type type, px_ir_shap
 {
     uint64_t offset;
     const px_ir_value value = px_ir_const_place(ir, name, type, shape, &offset);
+    const size_t bytes = (size_t)px_ir_bytes(type, shape);
     if (ir->status == PHLOX_OK)
-        ir->status = px_out_write(ir->bin, offset, data, (size_t)px_ir_bytes(type, shape), ir->error);
+        ir->status = px_out_write(ir->bin, offset, bytes ? data : "", PX_MAX(bytes, 1), ir->error);
     return value;
 }
 

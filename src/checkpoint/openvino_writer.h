@@ -20,7 +20,8 @@ typedef enum px_ir_type {
     PX_IR_I8,
     PX_IR_U4,
     PX_IR_I4,
-    PX_IR_BOOLEAN
+    PX_IR_BOOLEAN,
+    PX_IR_STRING
 } px_ir_type;
 
 enum { PX_IR_MOST_DIMS = 5, PX_IR_DYNAMIC = -1, PX_IR_ALIGNMENT = 64 };
@@ -51,6 +52,8 @@ void px_ir_begin(px_ir *ir, px_out_file *bin, phlox_error *error);
 /* Frees what px_ir_begin() made; writes openvino_model.xml's text to `xml` when nothing failed.
  * `rt_info`: the elements inside the model's <rt_info>. */
 phlox_status px_ir_finish(px_ir *ir, const char *rt_info, px_buffer *xml);
+/* Makes the first failure stick. */
+void px_ir_fail_memory(px_ir *ir, size_t bytes);
 
 #define PX_IR_SHAPE(...) \
     (px_ir_shape) \
@@ -58,22 +61,24 @@ phlox_status px_ir_finish(px_ir *ir, const char *rt_info, px_buffer *xml);
         (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), {__VA_ARGS__} \
     }
 static const px_ir_shape px_ir_scalar = {0, {0}};
+/* A list of values with its length in front, for the calls below. */
+#define PX_IR_VALUES(...) \
+    (int)(sizeof((px_ir_value[]){__VA_ARGS__}) / sizeof(px_ir_value)), (px_ir_value[]) { __VA_ARGS__ }
 
 /* Names, types and opsets: "MatMul", "opset1". `name` becomes the layer's name; NULL: one of its own.
  * `data`: the attributes of <data>, such as "axis=\"1\"", or "". */
 typedef struct px_ir_op {
     const char *type, *opset, *name, *data;
-    const char *outputs; /* tensor name of the first output, or NULL */
+    const char *outputs; /* tensor names of the first output, "a" or "a,b", or NULL */
     const char *rt_info; /* elements of the layer's <rt_info>, or NULL */
 } px_ir_op;
 
 /* Adds a layer with one output. */
 px_ir_value px_ir_add(px_ir *ir, const px_ir_op *op, px_ir_type type, px_ir_shape shape, int count,
                       const px_ir_value *inputs);
-/* The same with `output_count` outputs of one type. */
-void px_ir_add_many(px_ir *ir, const px_ir_op *op, px_ir_type type, int output_count,
-                    const px_ir_shape *shapes, int count, const px_ir_value *inputs,
-                    px_ir_value *outputs);
+/* The same with `output_count` outputs, which come with types and shapes and get their places. */
+void px_ir_add_many(px_ir *ir, const px_ir_op *op, int output_count, px_ir_value *outputs, int count,
+                    const px_ir_value *inputs);
 
 /* A constant whose bytes are given. */
 px_ir_value px_ir_const(px_ir *ir, const char *name, px_ir_type type, px_ir_shape shape,
