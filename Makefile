@@ -12,7 +12,7 @@ PROMPT = <|system|>You are a helpful AI assistant.<|end|><|user|>Can you introdu
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
-.PHONY: run test build packages bench bench-peers install tsan fuzz clean
+.PHONY: run test build packages bench bench-peers test-peers install tsan fuzz clean
 
 run: packages build
 	$(BUILD)/phlox run --raw '$(PROMPT)'
@@ -35,6 +35,9 @@ bench: packages build
 
 bench-peers: packages build
 	python3 bench/peers/compare.py --phlox $(BUILD)/phlox $(PEERS)
+
+test-peers: packages build
+	python3 tests/peers/openvino_exports.py $(BUILD)/phlox $(PEERS)
 
 install: packages
 	cmake -B $(BUILD) -DCMAKE_INSTALL_PREFIX=$(PREFIX) $(CMAKE_FLAGS)

@@ -3,8 +3,8 @@
 # (packages.sh test) needs and that are missing; does nothing when all are there.
 set -eu
 
-run='gcc libc6-dev cmake make pkg-config libjansson-dev libpcre2-dev libutf8proc-dev'
-modules='jansson libpcre2-8 libutf8proc'
+run='gcc libc6-dev cmake make pkg-config libexpat1-dev libjansson-dev libpcre2-dev libutf8proc-dev'
+modules='expat jansson libpcre2-8 libutf8proc'
 
 system=unknown
 version=

@@ -91,8 +91,12 @@ static phlox_status fill_items(const px_plan *plan, px_export_item *items, phlox
         const px_plan_item *const item = &plan->items[i];
         const bool integers = item->type == PX_WEIGHT_I4 || item->type == PX_WEIGHT_I8;
         items[i] = (px_export_item){.tensor = item->tensor, .format = item->format};
-        items[i].type = item->type == PX_WEIGHT_F32 ? PX_FLOAT_F32 : PX_FLOAT_F16;
+        items[i].type = item->type == PX_WEIGHT_F32   ? PX_FLOAT_F32
+                        : item->type == PX_WEIGHT_F16 ? PX_FLOAT_F16
+                                                      : PX_FLOAT_BF16;
         const int64_t group = item->format.group_size;
+        if (item->stored_integers && group == item->tensor->columns)
+            items[i].format.group_size = -1;
         if (integers && group > 0 && item->tensor->columns % group != 0)
             return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
                            "%s: tensor %s: rows of %" PRId64 " values in groups of %" PRId64
@@ -129,9 +133,6 @@ static phlox_status export_checkpoint(const px_checkpoint *checkpoint, const px_
                                       phlox_export_result *result, phlox_error *error)
 {
     choose_defaults(checkpoint, options, result);
-    if (options->weight_format == PHLOX_WEIGHTS_BF16)
-        return px_fail(error, PHLOX_ERROR_ARGUMENT,
-                       "weight-format bf16 is not one of this form's; use fp16, fp32, int8 or int4");
     px_pool *pool;
     PX_TRY(px_pool_create(options->threads ? options->threads : px_core_count(), &pool, error));
     px_plan plan = {0};

@@ -34,7 +34,8 @@ phlox_status px_checkpoint_open(const char *path, px_checkpoint **out, phlox_err
     if (!form)
         return px_fail(error, PHLOX_ERROR_FORMAT,
                        "%s: not a model that phlox reads; give the directory of a Hugging Face "
-                       "checkpoint, with config.json and model.safetensors in it", path);
+                       "checkpoint, with config.json and model.safetensors in it, or of an OpenVINO "
+                       "export, with openvino_model.xml", path);
     px_checkpoint *const checkpoint = px_calloc(1, sizeof *checkpoint);
     if (!checkpoint) return px_fail_memory(error, sizeof *checkpoint);
     return finish_open(checkpoint, form->open(path, checkpoint, error), out);

@@ -79,10 +79,11 @@ static px_ir_value float_weight(px_ir *ir, const px_export_item *item, const cha
                                 struct place *place, bool again)
 {
     const px_ir_shape shape = PX_IR_SHAPE(item->tensor->rows, item->tensor->columns);
-    const bool half = item->type == PX_FLOAT_F16;
-    const px_ir_value value =
-        constant(ir, name, half ? PX_IR_F16 : PX_IR_F32, shape, &place->data, again);
-    return half ? widened(ir, value, decompression) : value;
+    const px_ir_type type = item->type == PX_FLOAT_F32   ? PX_IR_F32
+                            : item->type == PX_FLOAT_F16 ? PX_IR_F16
+                                                         : PX_IR_BF16;
+    const px_ir_value value = constant(ir, name, type, shape, &place->data, again);
+    return type == PX_IR_F32 ? value : widened(ir, value, decompression);
 }
 
 static px_ir_value integer_weight(px_ir *ir, const px_export_item *item, const char *name,
@@ -91,7 +92,7 @@ static px_ir_value integer_weight(px_ir *ir, const px_export_item *item, const c
     const px_quant_format *const format = &item->format;
     const int64_t rows = item->tensor->rows, columns = item->tensor->columns;
     const int64_t groups = item_groups(item);
-    const bool grouped = format->group_size > 0 && format->group_size < columns;
+    const bool grouped = format->group_size > 0;
     const px_ir_shape shape = grouped ? PX_IR_SHAPE(rows, groups, columns / groups)
                                       : PX_IR_SHAPE(rows, columns);
     const px_ir_shape scales = grouped ? PX_IR_SHAPE(rows, groups, 1) : PX_IR_SHAPE(rows, 1);
@@ -234,14 +235,16 @@ static phlox_status fill_floats(const struct filling *job, int64_t begin, int64_
                                 float *loaded, phlox_error *error)
 {
     const px_tensor *const tensor = job->item->tensor;
-    const bool half = job->item->type == PX_FLOAT_F16;
-    const size_t count = (size_t)(rows * tensor->columns), size = half ? 2 : sizeof(float);
+    const px_float_type type = job->item->type;
+    const size_t count = (size_t)(rows * tensor->columns), size = px_float_size(type);
     px_tensor_load(tensor, begin, rows, loaded, NULL);
-    const float most = half ? 65519.996f : INFINITY;
+    const float most = type == PX_FLOAT_F16 ? 65519.996f : INFINITY;
     for (size_t i = 0; i < count; i++) {
         if (fabsf(loaded[i]) < most) {
-            const uint16_t value = px_f32_to_f16(loaded[i]);
-            if (half) memcpy((char *)loaded + 2 * i, &value, sizeof value);
+            /* Each is written behind where it is read. */
+            const uint16_t value =
+                type == PX_FLOAT_F16 ? px_f32_to_f16(loaded[i]) : px_f32_to_bf16(loaded[i]);
+            if (type != PX_FLOAT_F32) memcpy((char *)loaded + 2 * i, &value, sizeof value);
             continue;
         }
         return px_fail(error, PHLOX_ERROR_FORMAT,

@@ -11,7 +11,7 @@ static const struct type_name {
     int bits;
 } types[] = {
     [PX_IR_F32] = {"FP32", "f32", 32}, [PX_IR_F16] = {"FP16", "f16", 16},
-    [PX_IR_I64] = {"I64", "i64", 64},  [PX_IR_I32] = {"I32", "i32", 32},
+    [PX_IR_BF16] = {"BF16", "bf16", 16}, [PX_IR_I64] = {"I64", "i64", 64}, [PX_IR_I32] = {"I32", "i32", 32},
     [PX_IR_U8] = {"U8", "u8", 8},      [PX_IR_I8] = {"I8", "i8", 8},
     [PX_IR_U4] = {"U4", "u4", 4},      [PX_IR_I4] = {"I4", "i4", 4},
     [PX_IR_BOOLEAN] = {"BOOL", "boolean", 8}, [PX_IR_STRING] = {"STRING", "string", 0},

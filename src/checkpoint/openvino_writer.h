@@ -14,6 +14,7 @@
 typedef enum px_ir_type {
     PX_IR_F32,
     PX_IR_F16,
+    PX_IR_BF16,
     PX_IR_I64,
     PX_IR_I32,
     PX_IR_U8,
