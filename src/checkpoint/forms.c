@@ -1,4 +1,5 @@
 #include "base/os.h"
+#include "checkpoint/gguf.h"
 #include "checkpoint/huggingface.h"
 #include "checkpoint/openvino.h"
 
@@ -6,6 +7,7 @@
 
 static const px_form *const forms[] = {
     &px_form_openvino,
+    &px_form_gguf,
     &px_form_huggingface,
 };
 
@@ -35,7 +37,7 @@ phlox_status px_checkpoint_open(const char *path, px_checkpoint **out, phlox_err
         return px_fail(error, PHLOX_ERROR_FORMAT,
                        "%s: not a model that phlox reads; give the directory of a Hugging Face "
                        "checkpoint, with config.json and model.safetensors in it, or of an OpenVINO "
-                       "export, with openvino_model.xml", path);
+                       "export, with openvino_model.xml, or a .gguf file", path);
     px_checkpoint *const checkpoint = px_calloc(1, sizeof *checkpoint);
     if (!checkpoint) return px_fail_memory(error, sizeof *checkpoint);
     return finish_open(checkpoint, form->open(path, checkpoint, error), out);

@@ -1,0 +1,32 @@
+/*
+ * The encodings of tensors in GGUF files: floats, and blocks of columns of one row that share scales.
+ * What px_integers can hold is read as integers; the others are widened to float32 as their
+ * definition in ggml computes them.
+ */
+#ifndef PX_CHECKPOINT_GGUF_BLOCKS_H
+#define PX_CHECKPOINT_GGUF_BLOCKS_H
+
+#include "checkpoint/checkpoint.h"
+
+typedef struct px_gguf_encoding {
+    const char *name; /* "Q4_K" */
+    uint32_t id;      /* in the file */
+    int32_t columns;  /* of a block */
+    int32_t bytes;    /* of a block */
+    px_float_type type; /* of floats, which are blocks of one column */
+    int bits;           /* 4, 8: symmetric integers, one group a block with a float16 scale */
+    /* Integers: q [columns] with 8 or 128 added. */
+    void (*unpack)(const uint8_t *block, uint8_t *q, float *scale);
+    /* Neither floats nor integers: out [columns]. */
+    void (*widen)(const uint8_t *block, float *out);
+} px_gguf_encoding;
+
+/* NULL for one that phlox does not read. */
+const px_gguf_encoding *px_gguf_encoding_of(uint32_t id);
+/* ggml's name for any encoding; "unknown" for a number without one. */
+const char *px_gguf_encoding_name(uint32_t id);
+/* Describes how the values are held: all of the tensor's fields that follow from the encoding and the
+ * columns. */
+void px_gguf_describe(const px_gguf_encoding *encoding, px_tensor *tensor);
+
+#endif
