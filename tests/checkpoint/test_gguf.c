@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/gguf_config.h"
 #include "checkpoint/gguf_file.h"
 
 #include <phlox/tools.h>
@@ -161,6 +162,62 @@ static void keys_become_the_descriptor(void **state)
     px_checkpoint_close(&checkpoint);
 }
 
+struct sized {
+    const char *key;
+    uint32_t value;
+};
+
+/* What px_gguf_config() makes of numbers alone; free it. */
+static char *config_of(const struct sized *keys, size_t count)
+{
+    char file[1024] = "GGUF\3";
+    memcpy(file + 16, &count, 8);
+    size_t size = 24;
+    for (size_t i = 0; i < count; i++) {
+        const uint64_t length = strlen(keys[i].key);
+        const uint32_t type = PX_GGUF_U32;
+        assert_true(size + length + 16 <= sizeof file);
+        memcpy(file + size, &length, 8);
+        memcpy(file + size + 8, keys[i].key, (size_t)length);
+        memcpy(file + size + 8 + length, &type, 4);
+        memcpy(file + size + 12 + length, &keys[i].value, 4);
+        size += (size_t)length + 16;
+    }
+    px_gguf gguf;
+    px_buffer text = {0};
+    phlox_error error;
+    MUST(px_gguf_parse((phlox_text){file, size}, "x", &gguf, &error));
+    MUST(px_gguf_config(&gguf, &(px_gguf_tensors){.vocab_size = 32064}, &text, &error));
+    MUST(px_buffer_add(&text, "", 1, &error));
+    px_gguf_free(&gguf);
+    return text.data;
+}
+
+/* The window of the first 4k files, whose converter left it out. */
+static void a_window_without_its_key(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t layers, context, given;
+        const char *window;
+    } cases[] = {{32, 4096, UINT32_MAX, "\"sliding_window\": 2047"},
+                 {40, 4096, UINT32_MAX, "\"sliding_window\": 2047"},
+                 {32, 4096, 0, "\"sliding_window\": null"},
+                 {32, 4096, 100, "\"sliding_window\": 100"},
+                 {40, 16384, UINT32_MAX, "\"sliding_window\": null"}};
+    for (size_t i = 0; i < PX_COUNT(cases); i++) {
+        const struct sized keys[] = {{"phi3.embedding_length", 3072},
+                                     {"phi3.feed_forward_length", 8192},
+                                     {"phi3.attention.head_count", 32},
+                                     {"phi3.block_count", cases[i].layers},
+                                     {"phi3.context_length", cases[i].context},
+                                     {"phi3.attention.sliding_window", cases[i].given}};
+        char *const text = config_of(keys, PX_COUNT(keys) - (cases[i].given == UINT32_MAX));
+        if (!strstr(text, cases[i].window)) fail_msg("case %zu: %s", i, text);
+        free(text);
+    }
+}
+
 /* ---- logits -------------------------------------------------------------------------------- */
 
 static void check_logits(const char *path, const char *name, void *user)
@@ -242,6 +299,11 @@ static void several_models_and_missing_parts(void **state)
     MUST_FAIL(px_checkpoint_open(directory, &checkpoint, &error), PHLOX_ERROR_ARGUMENT,
               "several models");
     assert_null(checkpoint);
+    /* A checkpoint of safetensors stays one. */
+    test_copy(PHLOX_SOURCE_DIR "/tests/golden/family/f32", directory);
+    MUST(px_checkpoint_open(directory, &checkpoint, &error));
+    assert_string_equal(checkpoint->form, "huggingface");
+    px_checkpoint_close(&checkpoint);
     test_remove(directory);
 }
 
@@ -448,6 +510,25 @@ static void vocabularies_that_lie(void **state)
     hostile_end(&h);
 }
 
+/* A token that is called like a control token is one, whatever its type. */
+static void control_tokens_among_the_words(void **state)
+{
+    (void)state;
+    struct hostile h = hostile_begin("vocab-llama");
+    const size_t types = place_of(&h, "tokenizer.ggml.token_type") + 16;
+    uint64_t count;
+    memcpy(&count, h.bytes + types - 8, 8);
+    const int32_t normal = 1;
+    memcpy(h.bytes + types + 4 * (count - 2), &normal, 4);
+    test_write(h.path, h.bytes, h.size);
+    px_checkpoint *checkpoint = open_path(h.path);
+    char expected[64];
+    snprintf(expected, sizeof expected, "{\"id\":%d,\"content\":\"<|end|>\"", (int)count - 2);
+    if (!strstr(checkpoint->tokenizer_json.data, expected)) fail_msg("no %s", expected);
+    px_checkpoint_close(&checkpoint);
+    hostile_end(&h);
+}
+
 /* A file of keys only, each given as bytes. */
 static phlox_status parse_keys(const void *keys, size_t size, uint64_t count, phlox_error *error)
 {
@@ -503,6 +584,8 @@ int main(void)
         cmocka_unit_test(keys_of_wrong_types),
         cmocka_unit_test(vocabularies_that_lie),
         cmocka_unit_test(keys_twice_and_nested_arrays),
+        cmocka_unit_test(a_window_without_its_key),
+        cmocka_unit_test(control_tokens_among_the_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,16 +70,23 @@ static void phi4_mini(void **state)
 
 /* ---- the real one -------------------------------------------------------------------------- */
 
-static px_tokenizer *tokenizer_of(phlox_text file)
+/* Free with px_buffer_free(). */
+static px_buffer json_of(phlox_text file)
 {
     px_gguf gguf;
     px_buffer json = {0};
-    px_tokenizer *t = NULL;
     assert_ok(px_gguf_parse(file, "vocabulary", &gguf, error));
     assert_ok(px_gguf_tokenizer(&gguf, 32064, &json, error));
+    px_gguf_free(&gguf);
+    return json;
+}
+
+static px_tokenizer *tokenizer_of(phlox_text file)
+{
+    px_buffer json = json_of(file);
+    px_tokenizer *t = NULL;
     assert_ok(px_tokenizer_parse((phlox_text){json.data, json.size}, "vocabulary", &t, error));
     px_buffer_free(&json);
-    px_gguf_free(&gguf);
     return t;
 }
 
@@ -218,6 +225,29 @@ static size_t random_text(uint64_t *state, char *out)
     return size;
 }
 
+static const json_t *merges_of(const json_t *root)
+{
+    return need(json_object_get(json_object_get(root, "model"), "merges"));
+}
+
+/* All merges in their order: ranks that are the same in most texts would not show in a few. */
+static void check_merges(const json_t *wanted, phlox_text file)
+{
+    px_buffer json = json_of(file);
+    json_t *root = NULL, *merge;
+    size_t index;
+    assert_ok(px_json_parse((phlox_text){json.data, json.size}, "made", true, &root, error));
+    assert_int_equal(json_array_size(merges_of(root)), json_array_size(merges_of(wanted)));
+    json_array_foreach((json_t *)(uintptr_t)merges_of(root), index, merge) {
+        char text[256];
+        snprintf(text, sizeof text, "%s %s", json_string_value(json_array_get(merge, 0)),
+                 json_string_value(json_array_get(merge, 1)));
+        assert_string_equal(text, json_string_value(json_array_get(merges_of(wanted), index)));
+    }
+    json_decref(root);
+    px_buffer_free(&json);
+}
+
 static void real_tokenizer(void **state)
 {
     (void)state;
@@ -233,6 +263,7 @@ static void real_tokenizer(void **state)
     assert_ok(px_gguf_parse((phlox_text){scores_file, scores_size}, "scores", &scores, error));
     write_real(root, &scores, &file);
     assert_ok(px_tokenizer_parse((phlox_text){json, size}, "tokenizer.json", &wanted, error));
+    check_merges(root, (phlox_text){file.data, file.size});
     px_tokenizer *const t = tokenizer_of((phlox_text){file.data, file.size});
 
     /* What the tokenizers package makes of texts, then more texts in both. */
