@@ -71,7 +71,7 @@ typedef struct px_checkpoint {
     char *state;      /* sizes, times and header checksums of the files: changes when they do */
     px_desc desc;
     px_float_type type;    /* of the matrices that hold floats */
-    bool quantized;        /* some matrix holds integers */
+    bool quantized;        /* some matrix holds integers, or what is widened from a few bits */
     uint64_t stored_bytes; /* of all tensors */
     px_tensor *tensors[PX_ROLES]; /* [num_hidden_layers] for layered roles, else [1]; NULL: absent */
     phlox_text tokenizer_json; /* size 0: the directory has no tokenizer */

@@ -25,6 +25,9 @@ struct network {
     px_ir_value join_heads;                  /* i64 [3]: [0, 0, heads * head_dim] */
 };
 
+/* C leaves open which argument of a call is evaluated first. So that every compiler numbers the layers in
+ * the same way, no call below has two arguments that add layers. */
+
 /* ---- short forms --------------------------------------------------------------------------- */
 
 static px_ir_value op(struct network *net, const char *type, const char *opset, const char *data,
@@ -188,8 +191,9 @@ static void add_mask(struct network *net, px_ir_value ids, px_ir_value attention
                                      PX_IR_I64, attention.shape, PX_IR_VALUES(attention, index));
         const px_ir_value key_at = unsqueeze(net, ended, axes, PX_IR_SHAPE(ANY, 1, 1, ANY));
         const int64_t outer[] = {1, 3};
-        const px_ir_value query_at = unsqueeze(net, binary(net, "Subtract", positions, window),
-                                               integers(net, 2, outer), PX_IR_SHAPE(ANY, 1, ANY, 1));
+        const px_ir_value sides = integers(net, 2, outer);
+        const px_ir_value query_at = unsqueeze(net, binary(net, "Subtract", positions, window), sides,
+                                               PX_IR_SHAPE(ANY, 1, ANY, 1));
         const px_ir_value near = op(net, "Greater", "opset1", numpy, PX_IR_BOOLEAN, whole,
                                     PX_IR_VALUES(key_at, query_at));
         seen = op(net, "LogicalAnd", "opset1", numpy, PX_IR_BOOLEAN, whole, PX_IR_VALUES(seen, near));
@@ -276,8 +280,9 @@ static px_ir_value rotate(struct network *net, px_ir_value x)
     const px_ir_value first = columns(net, x, 0, half), second = columns(net, x, half, size);
     const px_ir_value negated = binary(net, "Multiply", second, net->minus);
     const px_ir_value turned = join(net, -1, shape, PX_IR_VALUES(negated, first));
-    const px_ir_value rotated = binary(net, "Add", binary(net, "Multiply", x, net->cosine),
-                                       binary(net, "Multiply", turned, net->sine));
+    const px_ir_value straight = binary(net, "Multiply", x, net->cosine);
+    const px_ir_value crossed = binary(net, "Multiply", turned, net->sine);
+    const px_ir_value rotated = binary(net, "Add", straight, crossed);
     shape.dims[3] = head;
     return size < head ? join(net, -1, shape, PX_IR_VALUES(rotated, rest)) : rotated;
 }
@@ -332,8 +337,8 @@ static px_ir_value attention(struct network *net, px_ir_value x, int32_t layer)
     for (int i = 0; i < 3; i++)
         parts[i] = (px_ir_value){.type = PX_IR_F32, .shape = PX_IR_SHAPE(ANY, ANY, sizes[i])};
     const px_ir_value qkv = product(net, x, PX_QKV, layer);
-    px_ir_add_many(net->ir, &split, 3, parts,
-                   PX_IR_VALUES(qkv, integer(net, 2), integers(net, 3, sizes)));
+    const px_ir_value axis = integer(net, 2), lengths = integers(net, 3, sizes);
+    px_ir_add_many(net->ir, &split, 3, parts, PX_IR_VALUES(qkv, axis, lengths));
     for (int i = 0; i < 3; i++) {
         const int64_t count = i ? kv_heads : heads;
         parts[i] = reshape(net, parts[i], i ? net->split_kv_heads : net->split_heads,
@@ -358,8 +363,8 @@ static px_ir_value mlp(struct network *net, px_ir_value x, int32_t layer)
     const px_ir_value half = {.type = PX_IR_F32, .shape = PX_IR_SHAPE(ANY, ANY, size)};
     px_ir_value parts[2] = {half, half};
     const px_ir_value both = product(net, x, PX_GATE_UP, layer);
-    px_ir_add_many(net->ir, &split, 2, parts,
-                   PX_IR_VALUES(both, integer(net, -1), integers(net, 2, sizes)));
+    const px_ir_value axis = integer(net, -1), lengths = integers(net, 2, sizes);
+    px_ir_add_many(net->ir, &split, 2, parts, PX_IR_VALUES(both, axis, lengths));
     const px_ir_value gate =
         op(net, "Swish", "opset4", NULL, PX_IR_F32, half.shape, PX_IR_VALUES(parts[0]));
     return product(net, binary(net, "Multiply", parts[1], gate), PX_DOWN, layer);

@@ -459,9 +459,8 @@ static void truncate_rows(px_ir *ir, px_ir_value ids[3])
     const px_ir_value limit = one(ir, "Select", "opset1", "auto_broadcast=\"numpy\"", like,
                                   PX_IR_VALUES(state, most, number(ir, longest)));
     const px_ir_op op = {.type = "Truncate", .opset = "extension", .data = "m_num_inputs=\"1\""};
-    px_ir_add_many(ir, &op, 3, ids,
-                   PX_IR_VALUES(ids[0], ids[1], ids[2], limit, text(ir, "right"),
-                                text(ir, "longest_first")));
+    const px_ir_value side = text(ir, "right"), which = text(ir, "longest_first");
+    px_ir_add_many(ir, &op, 3, ids, PX_IR_VALUES(ids[0], ids[1], ids[2], limit, side, which));
 }
 
 /* Puts the special tokens of the post-processor's template around each row. */

@@ -109,25 +109,37 @@ static void finish_item(px_plan_item *item, px_weight_type type, const px_quant_
     item->zero_bytes = format->symmetric ? 0 : rows * groups;
 }
 
+static void finish_stored_integers(px_plan_item *item)
+{
+    const px_integers *const integers = &item->tensor->integers;
+    const px_quant_format format = {integers->bits, integers->symmetric, integers->group_size, false};
+    item->stored_integers = true;
+    finish_item(item, integers->bits == 4 ? PX_WEIGHT_I4 : PX_WEIGHT_I8, &format);
+}
+
+/* Integers that are stored stay what they are: only what else there is takes the format asked for. */
 static phlox_status plan_quantized(const px_quant_options *quant, const phlox_model_options *options,
                                    px_pool *pool, px_plan *plan, phlox_error *error)
 {
     px_quant_layer *const layers = px_calloc(plan->count, sizeof *layers);
     if (!layers) return px_fail_memory(error, plan->count * sizeof *layers);
+    size_t count = 0;
     for (size_t i = 0; i < plan->count; i++) {
         const px_tensor *const tensor = plan->items[i].tensor;
-        layers[i] = (px_quant_layer){.name = tensor->name, .rows = tensor->rows,
-                                     .columns = tensor->columns,
-                                     .is_embedding = tensor->role == PX_EMBEDDING,
-                                     .is_head = tensor->role == PX_LM_HEAD};
+        if (tensor->integers.bits) finish_stored_integers(&plan->items[i]);
+        else layers[count++] = (px_quant_layer){.name = tensor->name, .rows = tensor->rows,
+                                                .columns = tensor->columns,
+                                                .is_embedding = tensor->role == PX_EMBEDDING,
+                                                .is_head = tensor->role == PX_LM_HEAD};
     }
     phlox_status status = PHLOX_OK;
     if (quant->format == PHLOX_WEIGHTS_INT4 && quant->ratio < 1 && pool)
         status = measure(plan, options, pool, layers, error);
-    if (status == PHLOX_OK) status = px_quant_assign(quant, layers, plan->count, error);
-    for (size_t i = 0; i < plan->count && status == PHLOX_OK; i++) {
+    if (status == PHLOX_OK) status = px_quant_assign(quant, layers, count, error);
+    for (size_t i = 0, next = 0; i < plan->count && status == PHLOX_OK; i++) {
         px_plan_item *const item = &plan->items[i];
-        const px_quant_format *const format = &layers[i].format;
+        if (item->stored_integers) continue;
+        const px_quant_format *const format = &layers[next++].format;
         if (format->bits) finish_item(item, format->bits == 4 ? PX_WEIGHT_I4 : PX_WEIGHT_I8, format);
         else finish_item(item, stored_type(item->tensor->type), NULL);
     }
@@ -187,7 +199,7 @@ static void describe_item(const px_plan_item *item, px_plan *plan)
     char text[48], group[32] = "per channel";
     if (item->group_size && item->group_size < item->tensor->columns)
         snprintf(group, sizeof group, "g%lld", (long long)item->group_size);
-    if (item->stored_integers)
+    if (item->type == PX_WEIGHT_I4 || item->type == PX_WEIGHT_I8)
         snprintf(text, sizeof text, "%s %s %s", type_name(item->type),
                  item->format.symmetric ? "sym" : "asym", group);
     else
@@ -195,20 +207,21 @@ static void describe_item(const px_plan_item *item, px_plan *plan)
     px_describe_once(plan->summary, sizeof plan->summary, text);
 }
 
+/* The layers first, embedding and lm_head behind them. */
+static void describe_items(px_plan *plan)
+{
+    for (size_t i = 1; i < plan->count; i++) describe_item(&plan->items[i], plan);
+    describe_item(&plan->items[0], plan);
+}
+
 static phlox_status plan_as_stored(px_plan *plan)
 {
     for (size_t i = 0; i < plan->count; i++) {
         px_plan_item *const item = &plan->items[i];
-        const px_integers *const integers = &item->tensor->integers;
-        const px_quant_format format = {integers->bits, integers->symmetric, integers->group_size,
-                                        false};
-        item->stored_integers = integers->bits > 0;
-        if (!item->stored_integers) finish_item(item, stored_type(item->tensor->type), NULL);
-        else finish_item(item, integers->bits == 4 ? PX_WEIGHT_I4 : PX_WEIGHT_I8, &format);
+        if (item->tensor->integers.bits) finish_stored_integers(item);
+        else finish_item(item, stored_type(item->tensor->type), NULL);
     }
-    /* The layers first, embedding and lm_head behind them. */
-    for (size_t i = 1; i < plan->count; i++) describe_item(&plan->items[i], plan);
-    describe_item(&plan->items[0], plan);
+    describe_items(plan);
     return PHLOX_OK;
 }
 
@@ -234,12 +247,13 @@ static phlox_status make(const px_checkpoint *checkpoint, const phlox_model_opti
     case PHLOX_WEIGHTS_INT4: break;
     default: return plan_as_stored(plan);
     }
-    if (checkpoint->quantized)
+    if (checkpoint->quantized && quant.format == PHLOX_WEIGHTS_INT4 && quant.ratio < 1)
         return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
-                       "%s: its weights are integers already, and rounding them again would lose "
-                       "more; leave out --weight-format, or use f32, f16 or bf16", checkpoint->path);
+                       "%s: its weights are integers already, so that a ratio cannot be kept; leave it "
+                       "out", checkpoint->path);
     PX_TRY(plan_quantized(&quant, options, pool, plan, error));
-    describe_quantized(&quant, plan);
+    if (!checkpoint->quantized) describe_quantized(&quant, plan);
+    else describe_items(plan);
     return PHLOX_OK;
 }
 

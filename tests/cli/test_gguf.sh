@@ -8,7 +8,8 @@ gguf=$source_dir/tests/golden/gguf
 expect 0 info "$gguf/q8_0"; prints '(gguf)' 'stored as Q8_0' 'int8 sym g32'
 expect 0 info "$gguf/q4_0"; prints 'stored as Q4_0, Q8_0' 'int4 sym g32, int8 sym g32'
 expect 0 info "$gguf/q4_k_m"; prints 'stored as Q6_K, Q4_K, Q8_0' 'weights         f32'
-expect 1 run "$gguf/q4_k_m" --ids 1,2 --weight-format int4; says 'rounding them again'
+expect 0 info "$gguf/q4_k_m" --weight-format int4 --group-size 32; prints 'weights         int4 asym g32'
+expect 0 info "$gguf/q4_0" --weight-format int4; prints 'int4 sym g32, int8 sym g32'
 expect 0 run "$gguf/q4_k_m" --ids 1,2 --max-new-tokens 2 --weight-format bf16
 
 # The packed weights are found again, and not when the file has changed.
