@@ -479,8 +479,13 @@ static phlox_status add_special(struct tokenizer *t, px_ir_value ids[3], phlox_e
         if (!special) {
             memcpy(inputs + used, ids, 3 * sizeof *ids);
         } else {
-            const int32_t id = id_of(t, json_string_value(json_object_get(special, "id")));
-            if (id < 0) return fail_kind("its post_processor names a token that it lacks", error);
+            const char *const name = json_string_value(json_object_get(special, "id"));
+            const json_t *const known = json_object_get(processor, "special_tokens");
+            const json_t *const ids_of = json_object_get(name ? json_object_get(known, name) : NULL, "ids");
+            const json_t *const first = json_array_get(ids_of, 0);
+            const json_int_t id_there = json_is_integer(first) ? json_integer_value(first) : -1;
+            const int32_t id = id_there >= 0 && id_there < MOST_TOKENS ? (int32_t)id_there : -1;
+            if (id < 0) return fail_kind("its post_processor names a token without an id", error);
             inputs[used] = number(ir, 0);
             inputs[used + 1] = number(ir, 1);
             inputs[used + 2] = px_ir_const(ir, NULL, PX_IR_I32, PX_IR_SHAPE(1), &id);

@@ -381,11 +381,7 @@ phlox_status px_openvino_write(const px_export *job, phlox_error *error)
     writer.places = px_calloc(job->count, sizeof *writer.places);
     if (!writer.places) return px_fail_memory(error, job->count * sizeof *writer.places);
     char path[4096];
-    snprintf(path, sizeof path, "%s/openvino_model.bin", job->directory);
-    phlox_status status = px_out_open(&writer.bin, path, 0, error);
-    if (status == PHLOX_OK) status = write_model(&writer, error);
-    if (status != PHLOX_OK) px_out_abandon(&writer.bin);
-    free(writer.places);
+    phlox_status status = PHLOX_OK;
     for (size_t i = 0; i < job->checkpoint->beside_count && status == PHLOX_OK; i++) {
         const px_memory_file *const file = &job->checkpoint->beside[i];
         snprintf(path, sizeof path, "%s/%s", job->directory, file->name);
@@ -393,5 +389,10 @@ phlox_status px_openvino_write(const px_export *job, phlox_error *error)
     }
     if (status == PHLOX_OK && job->checkpoint->tokenizer_json.size)
         status = px_openvino_write_tokenizer(job->checkpoint, job->directory, error);
+    snprintf(path, sizeof path, "%s/openvino_model.bin", job->directory);
+    if (status == PHLOX_OK) status = px_out_open(&writer.bin, path, 0, error);
+    if (status == PHLOX_OK) status = write_model(&writer, error);
+    px_out_abandon(&writer.bin);
+    free(writer.places);
     return status;
 }
