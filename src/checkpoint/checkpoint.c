@@ -29,19 +29,17 @@ void px_describe_once(char *list, size_t size, const char *word)
     snprintf(list + used, size - used, "%s%s", used ? ", " : "", word);
 }
 
-static void describe_tensor(const px_tensor *tensor, char *out, size_t size)
+void px_tensor_describe(const px_tensor *tensor, char *out, size_t size)
 {
     static const char *const floats[] = {"f32", "f16", "bf16"};
     const px_integers *const integers = &tensor->integers;
-    char text[64], group[32] = "per channel";
+    char group[32] = "per channel";
     if (integers->bits && integers->group_size < tensor->columns)
         snprintf(group, sizeof group, "g%lld", (long long)integers->group_size);
-    if (tensor->encoding) snprintf(text, sizeof text, "%s", tensor->encoding);
+    if (tensor->encoding) snprintf(out, size, "%s", tensor->encoding);
     else if (integers->bits)
-        snprintf(text, sizeof text, "int%d %s %s", integers->bits,
-                 integers->symmetric ? "sym" : "asym", group);
-    else snprintf(text, sizeof text, "%s", floats[tensor->type]);
-    px_describe_once(out, size, text);
+        snprintf(out, size, "int%d %s %s", integers->bits, integers->symmetric ? "sym" : "asym", group);
+    else snprintf(out, size, "%s", floats[tensor->type]);
 }
 
 void px_checkpoint_describe(const px_checkpoint *checkpoint, char *out, size_t size)
@@ -53,7 +51,10 @@ void px_checkpoint_describe(const px_checkpoint *checkpoint, char *out, size_t s
             px_role_is_layered(matrices[i]) ? checkpoint->desc.num_hidden_layers : 1;
         for (int32_t layer = 0; layer < count; layer++) {
             const px_tensor *const tensor = px_checkpoint_tensor(checkpoint, matrices[i], layer);
-            if (tensor) describe_tensor(tensor, out, size);
+            if (!tensor) continue;
+            char text[64];
+            px_tensor_describe(tensor, text, sizeof text);
+            px_describe_once(out, size, text);
         }
     }
 }

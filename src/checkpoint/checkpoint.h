@@ -128,6 +128,8 @@ void px_checkpoint_close(px_checkpoint **checkpoint);
 
 /* How the matrices are stored, each encoding once, the layers' first: "int4 sym g128, f16". */
 void px_checkpoint_describe(const px_checkpoint *checkpoint, char *out, size_t size);
+/* How one tensor is stored: "int4 sym g128". */
+void px_tensor_describe(const px_tensor *tensor, char *out, size_t size);
 /* Adds a word to such a list, unless it is there. */
 void px_describe_once(char *list, size_t size, const char *word);
 /* Makes room for the tensors that the descriptor asks for. */

@@ -1,11 +1,8 @@
 #include "checkpoint/openvino_tokenizer.h"
 
-#include "base/json.h"
+#include "checkpoint/openvino_vocabulary.h"
 #include "checkpoint/openvino_writer.h"
-#include "text/table.h"
-#include "text/utf8.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,247 +10,17 @@
 
 #define ANY PX_IR_DYNAMIC
 
-enum { MOST_TOKENS = 1 << 22, MOST_ADDED = 1 << 16, MOST_SPECIAL = 8 };
-
-/* One of the tokens that are found in a text before anything else. */
-struct added {
-    const char *content;
-    int32_t id;
-    bool lstrip, rstrip, special;
-};
-
-/* Strings as the operations take them: one after the other, and where each begins and ends. */
-struct strings {
-    px_buffer bytes;
-    int32_t *begins, *ends;
-    int32_t count;
-};
+enum { MOST_SPECIAL = 8 };
 
 struct tokenizer {
-    px_ir *ir; /* of the graph that is being written */
     const px_checkpoint *checkpoint;
-    const json_t *json, *model, *config; /* config: of tokenizer_config.json, or NULL */
-    bool byte_level; /* tokens are bytes written as letters, as in GPT-2 */
-    /* Without it: which pieces of a text get a U+2581 in front. */
-    enum { NONE, ALL, ALL_BUT_SPACED, FIRST_BUT_SPACED } prepend;
-    const char *pattern; /* of the pre-tokenizer, with byte_level */
-    bool pattern_isolates, pattern_inverts;
-    struct added *added; /* by id */
-    size_t added_count;
-    struct strings vocab, left, right, added_strings;
-    int32_t pad;
+    const px_ov_vocabulary *vocabulary;
+    px_ir *ir; /* of the graph that is being written */
 };
 
 static const px_ir_value string_begins = {.type = PX_IR_I32, .shape = {1, {ANY}}};
 static const px_ir_value string_bytes = {.type = PX_IR_U8, .shape = {1, {ANY}}};
 static const px_ir_value string_flags = {.type = PX_IR_BOOLEAN, .shape = {1, {ANY}}};
-
-/* ---- reading tokenizer.json ---------------------------------------------------------------- */
-
-static phlox_status fail_kind(const char *what, phlox_error *error)
-{
-    return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
-                   "tokenizer.json: %s, which the tokenizers of the Phi-3 family do not have; export "
-                   "a model without tokenizer.json, or remove that file from a copy", what);
-}
-
-static bool is_type(const json_t *object, const char *type)
-{
-    const char *const found = json_string_value(json_object_get(object, "type"));
-    return found && strcmp(found, type) == 0;
-}
-
-/* Phi-4: a pattern splits the text, then bytes become letters. */
-static phlox_status read_byte_level(struct tokenizer *t, const json_t *steps, phlox_error *error)
-{
-    const json_t *const split = json_array_get(steps, 0), *const level = json_array_get(steps, 1);
-    t->pattern = json_string_value(json_object_get(json_object_get(split, "pattern"), "Regex"));
-    const char *const behaviour = json_string_value(json_object_get(split, "behavior"));
-    if (json_array_size(steps) != 2 || !is_type(split, "Split") || !is_type(level, "ByteLevel") ||
-        !t->pattern || !behaviour || json_is_true(json_object_get(level, "use_regex")) ||
-        json_is_true(json_object_get(level, "add_prefix_space")))
-        return fail_kind("its pre_tokenizer is not a Split with a ByteLevel", error);
-    t->byte_level = true;
-    t->pattern_isolates = strcmp(behaviour, "Isolated") == 0;
-    t->pattern_inverts = json_is_true(json_object_get(split, "invert"));
-    if (!t->pattern_isolates && strcmp(behaviour, "Removed") != 0)
-        return fail_kind("its Split neither isolates nor removes", error);
-    return PHLOX_OK;
-}
-
-static phlox_status read_kind(struct tokenizer *t, phlox_error *error)
-{
-    const json_t *const before = json_object_get(t->json, "pre_tokenizer");
-    const json_t *const normalizer = json_object_get(t->json, "normalizer");
-    t->model = json_object_get(t->json, "model");
-    if (!is_type(t->model, "BPE")) return fail_kind("its model is not BPE", error);
-    if (is_type(before, "Sequence") && !json_is_object(normalizer))
-        return read_byte_level(t, json_object_get(before, "pretokenizers"), error);
-    const bool metaspace = is_type(before, "Metaspace") && !json_is_object(normalizer);
-    const json_t *const steps = json_object_get(normalizer, "normalizers");
-    const bool prepends = !json_is_object(before) && is_type(normalizer, "Sequence") &&
-                          json_array_size(steps) == 2 && is_type(json_array_get(steps, 0), "Prepend") &&
-                          is_type(json_array_get(steps, 1), "Replace");
-    const char *const scheme = json_string_value(json_object_get(before, "prepend_scheme"));
-    if (!json_is_true(json_object_get(t->model, "byte_fallback")) || (!metaspace && !prepends) ||
-        (metaspace && (!scheme || json_is_true(json_object_get(before, "split")))))
-        return fail_kind("it is neither that of Phi-3 nor that of Phi-4", error);
-    t->prepend = prepends                        ? ALL
-                 : strcmp(scheme, "first") == 0  ? FIRST_BUT_SPACED
-                 : strcmp(scheme, "always") == 0 ? ALL_BUT_SPACED
-                                                 : NONE;
-    return PHLOX_OK;
-}
-
-static int compare_added(const void *a, const void *b)
-{
-    const struct added *const one = a, *const other = b;
-    return (one->id > other->id) - (one->id < other->id);
-}
-
-static phlox_status read_added(struct tokenizer *t, phlox_error *error)
-{
-    const json_t *const list = json_object_get(t->json, "added_tokens");
-    const size_t count = json_array_size(list);
-    if (count > MOST_ADDED) return fail_kind("it has too many added tokens", error);
-    t->added = px_calloc(count + 1, sizeof *t->added);
-    if (!t->added) return px_fail_memory(error, count * sizeof *t->added);
-    for (; t->added_count < count; t->added_count++) {
-        const json_t *const entry = json_array_get(list, t->added_count);
-        const json_int_t id = json_integer_value(json_object_get(entry, "id"));
-        struct added *const token = &t->added[t->added_count];
-        *token = (struct added){
-            .content = json_string_value(json_object_get(entry, "content")),
-            .id = (int32_t)id,
-            .lstrip = json_is_true(json_object_get(entry, "lstrip")),
-            .rstrip = json_is_true(json_object_get(entry, "rstrip")),
-            .special = json_is_true(json_object_get(entry, "special")),
-        };
-        if (!token->content || id < 0 || id >= MOST_TOKENS)
-            return fail_kind("one of its added tokens lacks content or id", error);
-    }
-    if (count) qsort(t->added, count, sizeof *t->added, compare_added);
-    return PHLOX_OK;
-}
-
-static phlox_status strings_begin(struct strings *strings, size_t count, phlox_error *error)
-{
-    strings->begins = px_calloc(count + 1, sizeof *strings->begins);
-    strings->ends = px_calloc(count + 1, sizeof *strings->ends);
-    if (!strings->begins || !strings->ends)
-        return px_fail_memory(error, count * sizeof *strings->ends);
-    return PHLOX_OK;
-}
-
-static phlox_status strings_add(struct strings *strings, const char *data, size_t size,
-                                phlox_error *error)
-{
-    if (strings->bytes.size + size > INT32_MAX) return fail_kind("it is too large", error);
-    strings->begins[strings->count] = (int32_t)strings->bytes.size;
-    PX_TRY(px_buffer_add(&strings->bytes, data, size, error));
-    strings->ends[strings->count++] = (int32_t)strings->bytes.size;
-    return PHLOX_OK;
-}
-
-static void strings_free(struct strings *strings)
-{
-    px_buffer_free(&strings->bytes);
-    free(strings->begins);
-    free(strings->ends);
-}
-
-/* A token's text as bytes; *size is its length in and out. Never longer than it was. */
-static phlox_status plain_bytes(const struct tokenizer *t, const char *text, size_t *size, char *out,
-                                phlox_error *error)
-{
-    if (!t->byte_level) {
-        memcpy(out, text, *size);
-        return PHLOX_OK;
-    }
-    size_t used = 0;
-    for (size_t at = 0; at < *size;) {
-        const int byte = px_char_to_byte(px_utf8_next(text, &at));
-        if (byte < 0) return fail_kind("a token has a letter that stands for no byte", error);
-        out[used++] = (char)byte;
-    }
-    *size = used;
-    return PHLOX_OK;
-}
-
-static phlox_status add_plain(const struct tokenizer *t, struct strings *strings, const char *text,
-                              size_t size, phlox_error *error)
-{
-    char *const bytes = malloc(size + 1);
-    if (!bytes) return px_fail_memory(error, size);
-    phlox_status status = plain_bytes(t, text, &size, bytes, error);
-    if (status == PHLOX_OK) status = strings_add(strings, bytes, size, error);
-    free(bytes);
-    return status;
-}
-
-/* The vocabulary by id: that of the model, and added tokens as they are written. */
-static phlox_status read_vocab(struct tokenizer *t, phlox_error *error)
-{
-    json_t *const vocab = json_object_get(t->model, "vocab");
-    size_t count = json_object_size(vocab);
-    if (t->added_count) count = PX_MAX(count, (size_t)t->added[t->added_count - 1].id + 1);
-    if (!count || count > MOST_TOKENS) return fail_kind("its vocabulary is of an odd size", error);
-    const char **const texts = px_calloc(count, sizeof *texts);
-    if (!texts) return px_fail_memory(error, count * sizeof *texts);
-    phlox_status status = strings_begin(&t->vocab, count, error);
-    const char *text;
-    json_t *value;
-    json_object_foreach(vocab, text, value)
-    {
-        const json_int_t id = json_integer_value(value);
-        if (id >= 0 && (size_t)id < count) texts[id] = text;
-    }
-    size_t next = 0;
-    for (size_t id = 0; id < count && status == PHLOX_OK; id++) {
-        while (next < t->added_count && (size_t)t->added[next].id < id) next++;
-        const bool is_added = next < t->added_count && (size_t)t->added[next].id == id;
-        const char *const token = is_added ? t->added[next].content : texts[id] ? texts[id] : "";
-        status = is_added ? strings_add(&t->vocab, token, strlen(token), error)
-                          : add_plain(t, &t->vocab, token, strlen(token), error);
-    }
-    free(texts);
-    return status;
-}
-
-/* A merge is a pair, or "left right". */
-static phlox_status read_merges(struct tokenizer *t, phlox_error *error)
-{
-    const json_t *const merges = json_object_get(t->model, "merges");
-    const size_t count = json_array_size(merges);
-    if (count > MOST_TOKENS) return fail_kind("it has too many merges", error);
-    PX_TRY(strings_begin(&t->left, count, error));
-    PX_TRY(strings_begin(&t->right, count, error));
-    for (size_t i = 0; i < count; i++) {
-        const json_t *const merge = json_array_get(merges, i);
-        const char *left = json_string_value(merge), *right = left ? strchr(left, ' ') : NULL;
-        size_t size = right ? (size_t)(right - left) : 0;
-        if (right) right++;
-        if (json_is_array(merge)) {
-            left = json_string_value(json_array_get(merge, 0));
-            right = json_string_value(json_array_get(merge, 1));
-            size = left ? strlen(left) : 0;
-        }
-        if (!left || !right) return fail_kind("a merge is not a pair", error);
-        PX_TRY(add_plain(t, &t->left, left, size, error));
-        PX_TRY(add_plain(t, &t->right, right, strlen(right), error));
-    }
-    PX_TRY(strings_begin(&t->added_strings, t->added_count, error));
-    for (size_t i = 0; i < t->added_count; i++)
-        PX_TRY(strings_add(&t->added_strings, t->added[i].content, strlen(t->added[i].content), error));
-    return PHLOX_OK;
-}
-
-static int32_t id_of(const struct tokenizer *t, const char *content)
-{
-    for (size_t i = 0; i < t->added_count && content; i++)
-        if (strcmp(t->added[i].content, content) == 0) return t->added[i].id;
-    return -1;
-}
 
 /* ---- pieces of graphs ---------------------------------------------------------------------- */
 
@@ -279,7 +46,7 @@ static px_ir_value text(px_ir *ir, const char *bytes)
     return px_ir_const(ir, NULL, PX_IR_U8, PX_IR_SHAPE((int64_t)strlen(bytes)), bytes);
 }
 
-static void add_strings(px_ir *ir, const struct strings *strings, px_ir_value out[3])
+static void add_strings(px_ir *ir, const px_ov_strings *strings, px_ir_value out[3])
 {
     out[0] = px_ir_const(ir, NULL, PX_IR_I32, PX_IR_SHAPE(strings->count), strings->begins);
     out[1] = px_ir_const(ir, NULL, PX_IR_I32, PX_IR_SHAPE(strings->count), strings->ends);
@@ -297,43 +64,6 @@ static void replace(px_ir *ir, int count, px_ir_value *strings, const char *patt
     inputs[count] = text(ir, pattern);
     inputs[count + 1] = text(ir, by);
     px_ir_add_many(ir, &op, count, strings, count + 2, inputs);
-}
-
-/* Longer tokens first where one begins like another: by content, the greatest first. */
-static int compare_contents(const void *a, const void *b)
-{
-    const struct added *const x = *(const struct added *const *)a;
-    const struct added *const y = *(const struct added *const *)b;
-    return -strcmp(x->content, y->content);
-}
-
-/* "(a|b)|(c)(?:\s*)": the added tokens, with the blanks around them that belong to them. */
-static phlox_status added_pattern(const struct tokenizer *t, px_buffer *out, phlox_error *error)
-{
-    const struct added **const order = px_calloc(t->added_count + 1, sizeof *order);
-    if (!order) return px_fail_memory(error, t->added_count * sizeof *order);
-    for (size_t i = 0; i < t->added_count; i++) order[i] = &t->added[i];
-    if (t->added_count) qsort(order, t->added_count, sizeof *order, compare_contents);
-    phlox_status status = PHLOX_OK;
-    for (int kind = 0; kind < 4 && status == PHLOX_OK; kind++) {
-        bool any = false;
-        for (size_t i = 0; i < t->added_count && status == PHLOX_OK; i++) {
-            if (order[i]->lstrip != (kind & 2) / 2 || order[i]->rstrip != (kind & 1)) continue;
-            char before[32];
-            snprintf(before, sizeof before, "%s%s", any || !out->size ? "" : "|",
-                     any ? "|" : kind & 2 ? "(?:\\s*)(" : "(");
-            status = px_buffer_add(out, before, strlen(before), error);
-            for (const char *c = order[i]->content; *c && status == PHLOX_OK; c++) {
-                if (*c > ' ' && *c < 127 && !isalnum((unsigned char)*c)) status = px_buffer_add(out, "\\", 1, error);
-                if (status == PHLOX_OK) status = px_buffer_add(out, c, 1, error);
-            }
-            any = true;
-        }
-        const char *const after = kind & 1 ? ")(?:\\s*)" : ")";
-        if (any && status == PHLOX_OK) status = px_buffer_add(out, after, strlen(after), error);
-    }
-    free(order);
-    return status == PHLOX_OK ? px_buffer_add(out, "", 1, error) : status;
 }
 
 /* ---- text to ids --------------------------------------------------------------------------- */
@@ -370,7 +100,7 @@ static phlox_status prepend_first(struct tokenizer *t, px_ir_value rows[5], cons
     const size_t size = sizeof format + strlen(added);
     char *const pattern = malloc(size);
     if (!pattern) return px_fail_memory(error, size);
-    snprintf(pattern, size, format, t->added_count ? added : "\\A\\z");
+    snprintf(pattern, size, format, t->vocabulary->added_count ? added : "\\A\\z");
     replace(t->ir, 3, rows + 2, pattern, "\xe2\x96\x81$0");
     free(pattern);
     return PHLOX_OK;
@@ -380,8 +110,8 @@ static phlox_status prepend_first(struct tokenizer *t, px_ir_value rows[5], cons
 static phlox_status split_added(struct tokenizer *t, px_ir_value rows[6], phlox_error *error)
 {
     px_buffer pattern = {0};
-    phlox_status status = added_pattern(t, &pattern, error);
-    if (status == PHLOX_OK && t->prepend == FIRST_BUT_SPACED)
+    phlox_status status = px_ov_added_pattern(t->vocabulary, &pattern, error);
+    if (status == PHLOX_OK && t->vocabulary->prepend == PX_OV_FIRST_BUT_SPACED)
         status = prepend_first(t, rows, pattern.data, error);
     if (status == PHLOX_OK) {
         const px_ir_op op = {.type = "SpecialTokensSplit", .opset = "extension"};
@@ -397,20 +127,20 @@ static phlox_status split_added(struct tokenizer *t, px_ir_value rows[6], phlox_
 
 static void split_words(struct tokenizer *t, px_ir_value rows[6])
 {
-    if (!t->byte_level) {
-        if (t->prepend == ALL) replace(t->ir, 4, rows + 2, "(?:^)([\\s\\S])", "\xe2\x96\x81$1");
-        if (t->prepend == ALL_BUT_SPACED)
+    if (!t->vocabulary->byte_level) {
+        if (t->vocabulary->prepend == PX_OV_ALL) replace(t->ir, 4, rows + 2, "(?:^)([\\s\\S])", "\xe2\x96\x81$1");
+        if (t->vocabulary->prepend == PX_OV_ALL_BUT_SPACED)
             replace(t->ir, 4, rows + 2, "(?:^)([^ \xe2\x96\x81])", "\xe2\x96\x81$1");
         replace(t->ir, 4, rows + 2, " ", "\xe2\x96\x81");
         return;
     }
     char data[96];
     snprintf(data, sizeof data, "behaviour=\"%s\" invert=\"%s\" max_splits=\"-1\"",
-             t->pattern_isolates ? "isolate" : "remove", t->pattern_inverts ? "true" : "false");
+             t->vocabulary->pattern_isolates ? "isolate" : "remove", t->vocabulary->pattern_inverts ? "true" : "false");
     const px_ir_op op = {.type = "RegexSplit", .opset = "extension", .data = data};
     px_ir_value inputs[7];
     memcpy(inputs, rows, 6 * sizeof *rows);
-    inputs[6] = text(t->ir, t->pattern);
+    inputs[6] = text(t->ir, t->vocabulary->pattern);
     px_ir_add_many(t->ir, &op, 6, rows, 7, inputs);
 }
 
@@ -418,25 +148,25 @@ static void split_words(struct tokenizer *t, px_ir_value rows[6])
 static void merge(struct tokenizer *t, const px_ir_value rows[6], px_ir_value ids[3])
 {
     px_ir *const ir = t->ir;
-    const char *const unknown = json_string_value(json_object_get(t->model, "unk_token"));
+    const char *const unknown = json_string_value(json_object_get(t->vocabulary->model, "unk_token"));
     char data[256];
     snprintf(data, sizeof data,
              "unk_token=\"%s\" fuse_unk=\"%s\" suffix_indicator=\"\" end_suffix=\"\" "
              "byte_fallback=\"%s\" cache_capacity=\"20000\"",
              unknown && strcmp(unknown, "<unk>") == 0 ? "&lt;unk&gt;" : "",
-             json_is_true(json_object_get(t->model, "fuse_unk")) ? "true" : "false",
-             json_is_true(json_object_get(t->model, "byte_fallback")) ? "true" : "false");
+             json_is_true(json_object_get(t->vocabulary->model, "fuse_unk")) ? "true" : "false",
+             json_is_true(json_object_get(t->vocabulary->model, "byte_fallback")) ? "true" : "false");
     const px_ir_op op = {.type = "BPETokenizer", .opset = "extension", .data = data};
     px_ir_value inputs[18];
     memcpy(inputs, rows, 5 * sizeof *rows);
-    add_strings(ir, &t->vocab, inputs + 5);
-    add_strings(ir, &t->left, inputs + 8);
-    add_strings(ir, &t->right, inputs + 11);
-    add_strings(ir, &t->added_strings, inputs + 14);
-    int32_t *const list = px_calloc(t->added_count + 1, sizeof *list);
-    if (!list) px_ir_fail_memory(ir, t->added_count * sizeof *list);
-    for (size_t i = 0; i < t->added_count && list; i++) list[i] = t->added[i].id;
-    inputs[17] = px_ir_const(ir, NULL, PX_IR_I32, PX_IR_SHAPE((int64_t)t->added_count), list);
+    add_strings(ir, &t->vocabulary->vocab, inputs + 5);
+    add_strings(ir, &t->vocabulary->left, inputs + 8);
+    add_strings(ir, &t->vocabulary->right, inputs + 11);
+    add_strings(ir, &t->vocabulary->added_strings, inputs + 14);
+    int32_t *const list = px_calloc(t->vocabulary->added_count + 1, sizeof *list);
+    if (!list) px_ir_fail_memory(ir, t->vocabulary->added_count * sizeof *list);
+    for (size_t i = 0; i < t->vocabulary->added_count && list; i++) list[i] = t->vocabulary->added[i].id;
+    inputs[17] = px_ir_const(ir, NULL, PX_IR_I32, PX_IR_SHAPE((int64_t)t->vocabulary->added_count), list);
     free(list);
     for (int i = 0; i < 3; i++) ids[i] = string_begins;
     px_ir_add_many(ir, &op, 3, ids, 18, inputs);
@@ -467,10 +197,10 @@ static void truncate_rows(px_ir *ir, px_ir_value ids[3])
 static phlox_status add_special(struct tokenizer *t, px_ir_value ids[3], phlox_error *error)
 {
     px_ir *const ir = t->ir;
-    const json_t *const processor = json_object_get(t->json, "post_processor");
+    const json_t *const processor = json_object_get(t->vocabulary->json, "post_processor");
     const json_t *const parts = json_object_get(processor, "single");
-    const size_t count = is_type(processor, "TemplateProcessing") ? json_array_size(parts) : 0;
-    if (count > MOST_SPECIAL) return fail_kind("its post_processor has too many parts", error);
+    const size_t count = px_ov_is_type(processor, "TemplateProcessing") ? json_array_size(parts) : 0;
+    if (count > MOST_SPECIAL) return px_ov_fail_kind("its post_processor has too many parts", error);
     px_ir_value inputs[3 * (MOST_SPECIAL + 1) + 1];
     int32_t kinds[MOST_SPECIAL + 1] = {0};
     int used = 0, segments = 0;
@@ -484,8 +214,8 @@ static phlox_status add_special(struct tokenizer *t, px_ir_value ids[3], phlox_e
             const json_t *const ids_of = json_object_get(name ? json_object_get(known, name) : NULL, "ids");
             const json_t *const first = json_array_get(ids_of, 0);
             const json_int_t id_there = json_is_integer(first) ? json_integer_value(first) : -1;
-            const int32_t id = id_there >= 0 && id_there < MOST_TOKENS ? (int32_t)id_there : -1;
-            if (id < 0) return fail_kind("its post_processor names a token without an id", error);
+            const int32_t id = id_there >= 0 && id_there < PX_OV_MOST_TOKENS ? (int32_t)id_there : -1;
+            if (id < 0) return px_ov_fail_kind("its post_processor names a token without an id", error);
             inputs[used] = number(ir, 0);
             inputs[used + 1] = number(ir, 1);
             inputs[used + 2] = px_ir_const(ir, NULL, PX_IR_I32, PX_IR_SHAPE(1), &id);
@@ -520,7 +250,7 @@ static void add_result(px_ir *ir, px_ir_value x, const char *name)
 static void pad_rows(struct tokenizer *t, const px_ir_value ids[3])
 {
     px_ir *const ir = t->ir;
-    const char *const side = json_string_value(json_object_get(t->config, "padding_side"));
+    const char *const side = json_string_value(json_object_get(t->vocabulary->config, "padding_side"));
     const px_ir_value scalar = {.type = PX_IR_I32, .shape = {0, {0}}};
     const px_ir_value length = one(ir, "Subtract", "opset1", "auto_broadcast=\"numpy\"", string_begins,
                                    PX_IR_VALUES(ids[1], ids[0]));
@@ -533,7 +263,7 @@ static void pad_rows(struct tokenizer *t, const px_ir_value ids[3])
     px_ir_value out[2] = {{.type = PX_IR_I32, .shape = {2, {ANY, ANY}}},
                           {.type = PX_IR_BOOLEAN, .shape = {2, {ANY, ANY}}}};
     px_ir_add_many(ir, &op, 2, out,
-                   PX_IR_VALUES(ids[0], ids[1], ids[2], most, number(ir, PX_MAX(t->pad, 0))));
+                   PX_IR_VALUES(ids[0], ids[1], ids[2], most, number(ir, PX_MAX(t->vocabulary->pad, 0))));
     add_result(ir, out[0], "input_ids");
     add_result(ir, out[1], "attention_mask");
 }
@@ -562,18 +292,18 @@ static phlox_status add_detokenizer(struct tokenizer *t, phlox_error *error)
     const px_ir_value narrow = {.type = PX_IR_I32, .shape = {2, {ANY, ANY}}};
     px_ir_value inputs[5];
     inputs[0] = one(ir, "Convert", "opset1", "destination_type=\"i32\"", narrow, 1, &wide);
-    add_strings(ir, &t->vocab, inputs + 1);
-    int32_t *const skipped = px_calloc(t->added_count + 1, sizeof *skipped);
-    if (!skipped) return px_fail_memory(error, t->added_count * sizeof *skipped);
+    add_strings(ir, &t->vocabulary->vocab, inputs + 1);
+    int32_t *const skipped = px_calloc(t->vocabulary->added_count + 1, sizeof *skipped);
+    if (!skipped) return px_fail_memory(error, t->vocabulary->added_count * sizeof *skipped);
     int64_t count = 0;
-    for (size_t i = 0; i < t->added_count; i++)
-        if (t->added[i].special) skipped[count++] = t->added[i].id;
+    for (size_t i = 0; i < t->vocabulary->added_count; i++)
+        if (t->vocabulary->added[i].special) skipped[count++] = t->vocabulary->added[i].id;
     inputs[4] = px_ir_const(ir, NULL, PX_IR_I32, PX_IR_SHAPE(count), skipped);
     free(skipped);
     const px_ir_op decode = {.type = "VocabDecoder", .opset = "extension", .data = "skip_tokens=\"\""};
     px_ir_value rows[5] = {string_begins, string_begins, string_begins, string_begins, string_bytes};
     px_ir_add_many(ir, &decode, 5, rows, 5, inputs);
-    if (!t->byte_level) {
+    if (!t->vocabulary->byte_level) {
         const px_ir_op fallback = {.type = "ByteFallback", .opset = "extension"};
         replace(ir, 3, rows + 2, "\xe2\x96\x81", " ");
         px_ir_value bytes[3] = {string_begins, string_begins, string_bytes};
@@ -583,7 +313,7 @@ static phlox_status add_detokenizer(struct tokenizer *t, phlox_error *error)
     const px_ir_op fuse = {.type = "FuzeRagged", .opset = "extension"};
     px_ir_value strings[3] = {string_begins, string_begins, rows[4]};
     px_ir_add_many(ir, &fuse, 2, strings, 4, rows);
-    if (!t->byte_level) replace(ir, 3, strings, "^ ", "");
+    if (!t->vocabulary->byte_level) replace(ir, 3, strings, "^ ", "");
     const px_ir_op validate = {.type = "UTF8Validate", .opset = "extension",
                                .data = "replace_mode=\"true\""};
     px_ir_value valid[3] = {string_begins, string_begins, string_bytes};
@@ -635,11 +365,11 @@ static phlox_status describe(const struct tokenizer *t, px_buffer *out, phlox_er
     };
     for (size_t i = 0; i < PX_COUNT(constant); i++)
         PX_TRY(add_info(out, constant[i].name, constant[i].value, strlen(constant[i].value), error));
-    const int32_t bos = id_of(t, t->checkpoint->bos_token);
-    const json_t *const eos = json_object_get(t->config, "eos_token");
+    const int32_t bos = px_ov_id(t->vocabulary, t->checkpoint->bos_token);
+    const json_t *const eos = json_object_get(t->vocabulary->config, "eos_token");
     const int32_t numbers[] = {
-        bos, id_of(t, json_string_value(json_is_object(eos) ? json_object_get(eos, "content") : eos)),
-        t->pad};
+        bos, px_ov_id(t->vocabulary, json_string_value(json_is_object(eos) ? json_object_get(eos, "content") : eos)),
+        t->vocabulary->pad};
     static const char *const names[] = {"bos_token_id", "eos_token_id", "pad_token_id"};
     for (size_t i = 0; i < PX_COUNT(names); i++) {
         char value[16];
@@ -676,12 +406,6 @@ static phlox_status write_graph(struct tokenizer *t, const char *directory, cons
 
 static phlox_status write_graphs(struct tokenizer *t, const char *directory, phlox_error *error)
 {
-    PX_TRY(read_kind(t, error));
-    PX_TRY(read_added(t, error));
-    PX_TRY(read_vocab(t, error));
-    PX_TRY(read_merges(t, error));
-    const json_t *const pad = json_object_get(t->config, "pad_token");
-    t->pad = id_of(t, json_string_value(json_is_object(pad) ? json_object_get(pad, "content") : pad));
     px_buffer info = {0};
     phlox_status status = describe(t, &info, error);
     if (status == PHLOX_OK)
@@ -692,31 +416,13 @@ static phlox_status write_graphs(struct tokenizer *t, const char *directory, phl
     return status;
 }
 
-static phlox_status parse_beside(const px_checkpoint *checkpoint, const char *name, json_t **out,
-                                 phlox_error *error)
-{
-    for (size_t i = 0; i < checkpoint->beside_count; i++)
-        if (strcmp(checkpoint->beside[i].name, name) == 0)
-            return px_json_parse(checkpoint->beside[i].bytes, name, false, out, error);
-    return PHLOX_OK;
-}
-
 phlox_status px_openvino_write_tokenizer(const px_checkpoint *checkpoint, const char *directory,
                                          phlox_error *error)
 {
-    struct tokenizer t = {.checkpoint = checkpoint, .pad = -1};
-    json_t *json = NULL, *config = NULL;
-    phlox_status status = px_json_parse(checkpoint->tokenizer_json, "tokenizer.json", false, &json, error);
-    if (status == PHLOX_OK) status = parse_beside(checkpoint, "tokenizer_config.json", &config, error);
-    t.json = json;
-    t.config = config;
+    px_ov_vocabulary vocabulary;
+    phlox_status status = px_ov_vocabulary_read(checkpoint, &vocabulary, error);
+    struct tokenizer t = {.checkpoint = checkpoint, .vocabulary = &vocabulary};
     if (status == PHLOX_OK) status = write_graphs(&t, directory, error);
-    strings_free(&t.vocab);
-    strings_free(&t.left);
-    strings_free(&t.right);
-    strings_free(&t.added_strings);
-    free(t.added);
-    json_decref(json);
-    json_decref(config);
+    px_ov_vocabulary_free(&vocabulary);
     return status;
 }

@@ -2,6 +2,8 @@
  * are stored: unpacked into memory, from the cache, and with integer activations nearly. */
 #include "family.h"
 
+#include "engine/plan.h"
+
 static double largest_difference(const float *a, const float *b, size_t count)
 {
     double most = 0;
@@ -96,9 +98,166 @@ static void integers_are_not_rounded_again(void **state)
               PHLOX_ERROR_UNSUPPORTED, "ratio");
 }
 
-int main(void)
+/* ---- the table of docs/FORMATS.md ---------------------------------------------------------- */
+
+/* Form and encoding, and what the fixtures say of it. */
+struct row {
+    char form[16], encoding[40], runs[48];
+    bool read, written;
+};
+
+struct table {
+    struct row rows[96];
+    size_t count;
+    bool written; /* what is added now was written by phlox */
+};
+
+static int compare_rows(const void *a, const void *b)
 {
+    const struct row *const x = a, *const y = b;
+    const int order = strcmp(x->form, y->form);
+    return order ? order : strcmp(x->encoding, y->encoding);
+}
+
+/* "int4 sym g32" as "int4 sym, grouped": the size of the groups does not matter. */
+static void name_encoding(const px_tensor *tensor, char *out, size_t size)
+{
+    px_tensor_describe(tensor, out, size);
+    char *const group = strrchr(out, ' ');
+    if (tensor->encoding || !tensor->integers.bits) return;
+    if (group && group[1] == 'g') snprintf(group, size - (size_t)(group - out), ", grouped");
+    else if (strstr(out, " per channel")) strcpy(strstr(out, " per channel"), ", per channel");
+}
+
+static void add_item(struct table *table, const char *form, const px_plan_item *item)
+{
+    static const char *const types[] = {"f32", "f16", "bf16", "int8", "int4"};
+    struct row row = {.encoding = ""};
+    snprintf(row.form, sizeof row.form, "%s", form);
+    name_encoding(item->tensor, row.encoding, sizeof row.encoding);
+    snprintf(row.runs, sizeof row.runs, "%s, %s", types[item->type],
+             item->stored_integers                             ? "the same integers"
+             : item->tensor->load && item->tensor->encoding ? "widened without loss"
+                                                               : "as stored");
+    size_t i = 0;
+    while (i < table->count && compare_rows(&table->rows[i], &row) != 0) i++;
+    if (i == table->count) {
+        assert_true(table->count < PX_COUNT(table->rows));
+        table->rows[table->count++] = row;
+    }
+    assert_string_equal(table->rows[i].runs, row.runs);
+    table->rows[i].read = true;
+    table->rows[i].written |= table->written;
+}
+
+static void add_fixture(const char *path, const char *name, void *user)
+{
+    struct table *const table = user;
+    phlox_model_options options = family_options();
+    px_checkpoint *checkpoint = NULL;
+    phlox_error error;
+    if (strstr(name, ".json")) return; /* beside the fixtures */
+    MUST(px_checkpoint_open(path, &checkpoint, &error));
+    px_plan plan;
+    options.weight_format = PHLOX_WEIGHTS_STORED;
+    MUST(px_plan_make(checkpoint, &options, NULL, &plan, &error));
+    for (size_t i = 0; i < plan.count; i++) add_item(table, checkpoint->form, &plan.items[i]);
+    px_plan_free(&plan);
+    px_checkpoint_close(&checkpoint);
+}
+
+/* Exports with these words, read again. */
+static void add_exports(struct table *table, const char *directory)
+{
+    static const struct {
+        const char *member;
+        phlox_weight_format format;
+        phlox_symmetry symmetry;
+        int32_t group;
+    } exports[] = {
+        {"f32", PHLOX_WEIGHTS_F32, PHLOX_SYMMETRY_DEFAULT, 0},
+        {"f16", PHLOX_WEIGHTS_F16, PHLOX_SYMMETRY_DEFAULT, 0},
+        {"phi4", PHLOX_WEIGHTS_STORED, PHLOX_SYMMETRY_DEFAULT, 0},
+        {"phi4", PHLOX_WEIGHTS_INT8, PHLOX_SYM, 0},
+        {"phi4", PHLOX_WEIGHTS_INT8, PHLOX_ASYM, 0},
+        {"phi4-mini", PHLOX_WEIGHTS_INT4, PHLOX_SYM, 32},
+        {"phi4-mini", PHLOX_WEIGHTS_INT4, PHLOX_ASYM, 32},
+        {"phi4-mini", PHLOX_WEIGHTS_INT4, PHLOX_SYM, -1},
+        {"phi4-mini", PHLOX_WEIGHTS_INT4, PHLOX_ASYM, -1},
+    };
+    table->written = true;
+    for (size_t i = 0; i < PX_COUNT(exports); i++) {
+        char source[TEST_PATH], out[TEST_PATH];
+        phlox_error error;
+        phlox_model_options options;
+        phlox_model_options_init(&options);
+        options.weight_format = exports[i].format;
+        options.symmetry = exports[i].symmetry;
+        options.group_size = exports[i].group;
+        MUST(phlox_export(test_path(source, FAMILY "/%s", exports[i].member), "openvino",
+                          test_path(out, "%s/%zu", directory, i), &options, NULL, &error));
+        add_fixture(out, "export", table);
+    }
+    table->written = false;
+}
+
+static size_t print_table(struct table *table, char *out, size_t size)
+{
+    qsort(table->rows, table->count, sizeof *table->rows, compare_rows);
+    size_t used = (size_t)snprintf(out, size, "| form | encoding | read | written | runs as |\n"
+                                              "|---|---|---|---|---|\n");
+    for (size_t i = 0; i < table->count; i++) {
+        const struct row *const row = &table->rows[i];
+        used += (size_t)snprintf(out + used, size - used, "| %s | %s | %s | %s | %s |\n", row->form,
+                                 row->encoding, row->read ? "yes" : "", row->written ? "yes" : "",
+                                 row->runs);
+        assert_true(used < size);
+    }
+    return used;
+}
+
+/* The table in the documentation is this one. `--table` prints it. */
+static char *make_table(void)
+{
+    enum { SIZE = 1 << 14 };
+    static const char *const roots[] = {"family", "openvino", "gguf"};
+    struct table *const table = px_calloc(1, sizeof *table);
+    char path[TEST_PATH], *const text = malloc(SIZE);
+    assert_non_null(table);
+    assert_non_null(text);
+    for (size_t i = 0; i < PX_COUNT(roots); i++)
+        assert_true(test_for_each(test_path(path, PHLOX_SOURCE_DIR "/tests/golden/%s", roots[i]),
+                                  add_fixture, table) > 0);
+    test_directory(path);
+    add_exports(table, path);
+    test_remove(path);
+    print_table(table, text, SIZE);
+    free(table);
+    return text;
+}
+
+static void table_of_formats(void **state)
+{
+    (void)state;
+    size_t size;
+    char *const table = make_table();
+    char *const page = test_read(PHLOX_SOURCE_DIR "/docs/FORMATS.md", &size);
+    if (!strstr(page, table))
+        fail_msg("docs/FORMATS.md has another table than test_forms --table prints:\n%s", table);
+    free(table);
+    free(page);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "--table") == 0) {
+        char *const table = make_table();
+        fputs(table, stdout);
+        free(table);
+        return 0;
+    }
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(table_of_formats),
         cmocka_unit_test(openvino),
         cmocka_unit_test(integers_are_not_rounded_again),
     };
