@@ -6,7 +6,7 @@
 
 extern const px_form px_form_openvino;
 
-/* An IR whose files are in memory, as px_checkpoint_open_memory() has them. On failure `out` is to be
+/* A directory whose files are in memory; they must outlive the checkpoint. On failure `out` is to be
  * closed as well. */
 phlox_status px_openvino_open_memory(const px_memory_file *files, size_t count, px_checkpoint *out,
                                      phlox_error *error);

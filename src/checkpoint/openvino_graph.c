@@ -1,373 +1,274 @@
 #include "checkpoint/openvino_graph.h"
 
-#include <errno.h>
-#include <expat.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
-enum { MOST_LAYERS = 1 << 20, MOST_EDGES = 1 << 22, MOST_DEPTH = 64, PIECE = 1 << 20 };
+enum { PRODUCTS = 4 }; /* in a layer: qkv, o, gate_up, down */
+enum { OFF = -1 };     /* the place of what does not depend on the embedding */
+enum { MOST_STEPS = 8 }; /* from a weight to its constant */
 
-struct edge {
-    int64_t from, to, to_port; /* ids; later from and to are indices */
+/* What is known of a layer's output. */
+struct node {
+    int32_t place; /* how many products with weights lie behind it; OFF */
+    uint32_t next; /* the input to be visited next */
+    bool open, done, constant;
 };
 
-/* Strings are offsets while they are gathered, since what holds them moves as it grows. */
-struct raw_layer {
-    px_graph_layer layer;
-    size_t name, type, element;
-};
-
-struct reader {
-    XML_Parser parser;
+struct search {
+    const px_ov_graph *graph;
     const char *name;
+    const px_desc *desc;
+    struct node *nodes;
+    px_ov_network *found;
     phlox_error *error;
-    phlox_status status;
-    int depth;
-    bool in_net, in_layers, in_edges, in_layer;
-    struct raw_layer *layers;
-    size_t layer_count, layer_room;
-    struct edge *edges;
-    size_t edge_count, edge_room;
-    px_buffer strings;
 };
 
-/* ---- elements ------------------------------------------------------------------------------ */
-
-static void stop(struct reader *r, phlox_status status)
+static const char *label(const struct search *search, const px_ov_layer *layer)
 {
-    if (r->status == PHLOX_OK) r->status = status;
-    XML_StopParser(r->parser, XML_FALSE);
+    return px_ov_text(search->graph, layer->name);
 }
 
-static const char *attribute(const XML_Char **attributes, const char *name)
+const px_ov_layer *px_ov_const_behind(const px_ov_graph *graph, const px_ov_layer *layer)
 {
-    for (; attributes[0]; attributes += 2)
-        if (strcmp(attributes[0], name) == 0) return attributes[1];
-    return NULL;
+    for (int i = 0; i < MOST_STEPS && layer && layer->op == PX_OV_CONVERT; i++)
+        layer = px_ov_input(graph, layer, 0);
+    return layer && layer->op == PX_OV_CONST ? layer : NULL;
 }
 
-/* A decimal number of at most 63 bits and nothing else; -1 where it is not one. */
-static int64_t number(const char *text)
+uint64_t px_ov_scale_port(const px_ov_graph *graph, const px_ov_layer *multiply)
 {
-    if (!text || text[0] < '0' || text[0] > '9') return -1;
-    char *end;
-    errno = 0;
-    const long long value = strtoll(text, &end, 10);
-    return errno || *end ? -1 : value;
+    const px_ov_layer *const a = px_ov_const_behind(graph, px_ov_input(graph, multiply, 0));
+    const px_ov_layer *const b = px_ov_const_behind(graph, px_ov_input(graph, multiply, 1));
+    return a && (!b || a->elements < b->elements) ? 0 : 1;
 }
 
-static size_t keep(struct reader *r, const char *text)
+static const struct node *node_of(const struct search *search, const px_ov_layer *layer)
 {
-    const size_t offset = r->strings.size;
-    if (!text) text = "";
-    const phlox_status status = px_buffer_add(&r->strings, text, strlen(text) + 1, r->error);
-    if (status != PHLOX_OK) stop(r, status);
-    return offset;
+    return &search->nodes[layer - search->graph->layers];
 }
 
-/* The array with room for one element more, or NULL. */
-static void *grow(struct reader *r, void *array, size_t count, size_t *room, size_t size, size_t most,
-                  const char *what)
+/* ---- what a layer is for ------------------------------------------------------------------- */
+
+/* Whether a constant value has as many elements as the embedding's table. */
+static bool is_table(const struct search *search, const px_ov_layer *layer)
 {
-    if (count < *room) return array;
-    if (count >= most) {
-        stop(r, px_fail(r->error, PHLOX_ERROR_FORMAT, "%s: more than %zu %s", r->name, most, what));
-        return NULL;
+    const px_ov_graph *const graph = search->graph;
+    for (int i = 0; i < MOST_STEPS && layer && layer->op != PX_OV_CONST; i++) {
+        const bool scales = layer->op == PX_OV_MULTIPLY;
+        if (!scales && layer->op != PX_OV_CONVERT && layer->op != PX_OV_RESHAPE &&
+            layer->op != PX_OV_SUBTRACT)
+            return false;
+        layer = px_ov_input(graph, layer, scales ? 1 - px_ov_scale_port(graph, layer) : 0);
     }
-    const size_t wanted = PX_MIN(PX_MAX(256, *room * 2), most);
-    void *const grown = realloc(array, wanted * size);
-    if (grown) *room = wanted;
-    else stop(r, px_fail_memory(r->error, wanted * size));
-    return grown;
+    int64_t rows, columns;
+    px_role_shape(search->desc, PX_EMBEDDING, &rows, &columns);
+    return layer && layer->op == PX_OV_CONST && layer->rank >= 2 && layer->elements == rows * columns;
 }
 
-static void add_layer(struct reader *r, const XML_Char **attributes)
+static phlox_status see_gather(struct search *search, const px_ov_layer *layer, struct node *node)
 {
-    const int64_t id = number(attribute(attributes, "id"));
-    if (id < 0) {
-        stop(r, px_fail(r->error, PHLOX_ERROR_FORMAT, "%s: line %lu: a layer without an id", r->name,
-                        (unsigned long)XML_GetCurrentLineNumber(r->parser)));
-        return;
-    }
-    struct raw_layer *const layers = grow(r, r->layers, r->layer_count, &r->layer_room,
-                                          sizeof *r->layers, MOST_LAYERS, "layers");
-    if (!layers) return;
-    r->layers = layers;
-    struct raw_layer *const raw = &r->layers[r->layer_count];
-    *raw = (struct raw_layer){.layer = {.id = id}};
-    raw->name = keep(r, attribute(attributes, "name"));
-    raw->type = keep(r, attribute(attributes, "type"));
-    raw->element = keep(r, "");
-    r->layer_count++;
-}
-
-/* "3072, 24, 128" */
-static void read_shape(px_graph_layer *layer, const char *text)
-{
-    layer->rank = 0;
-    while (text && *text) {
-        char *end;
-        errno = 0;
-        const long long size = strtoll(text, &end, 10);
-        if (end == text || errno || size < 0 || layer->rank == PX_GRAPH_MOST_DIMS) {
-            layer->rank = -1;
-            return;
-        }
-        layer->dims[layer->rank++] = size;
-        text = end + strspn(end, ", ");
-    }
-}
-
-static bool is_true(const char *text)
-{
-    return text && (strcmp(text, "true") == 0 || strcmp(text, "1") == 0);
-}
-
-static void add_data(struct reader *r, const XML_Char **attributes)
-{
-    struct raw_layer *const raw = &r->layers[r->layer_count - 1];
-    px_graph_layer *const layer = &raw->layer;
-    layer->transpose_a = is_true(attribute(attributes, "transpose_a"));
-    layer->transpose_b = is_true(attribute(attributes, "transpose_b"));
-    if (strcmp(r->strings.data + raw->type, "Const") != 0) return;
-    const int64_t offset = number(attribute(attributes, "offset"));
-    const int64_t size = number(attribute(attributes, "size"));
-    if (offset < 0 || size < 0) {
-        stop(r, px_fail(r->error, PHLOX_ERROR_FORMAT, "%s: layer %s has no offset or size", r->name,
-                        r->strings.data + raw->name));
-        return;
-    }
-    layer->offset = (uint64_t)offset;
-    layer->size = (uint64_t)size;
-    read_shape(layer, attribute(attributes, "shape"));
-    raw->element = keep(r, attribute(attributes, "element_type"));
-}
-
-static void add_edge(struct reader *r, const XML_Char **attributes)
-{
-    const struct edge edge = {number(attribute(attributes, "from-layer")),
-                              number(attribute(attributes, "to-layer")),
-                              number(attribute(attributes, "to-port"))};
-    if (edge.from < 0 || edge.to < 0 || edge.to_port < 0) {
-        stop(r, px_fail(r->error, PHLOX_ERROR_FORMAT, "%s: line %lu: an edge without its ends", r->name,
-                        (unsigned long)XML_GetCurrentLineNumber(r->parser)));
-        return;
-    }
-    struct edge *const edges = grow(r, r->edges, r->edge_count, &r->edge_room, sizeof *r->edges,
-                                    MOST_EDGES, "edges");
-    if (!edges) return;
-    r->edges = edges;
-    r->edges[r->edge_count++] = edge;
-}
-
-static void XMLCALL element_start(void *user, const XML_Char *element, const XML_Char **attributes)
-{
-    struct reader *const r = user;
-    if (r->status != PHLOX_OK) return;
-    switch (++r->depth) {
-    case 1: r->in_net = strcmp(element, "net") == 0; break;
-    case 2:
-        r->in_layers = r->in_net && strcmp(element, "layers") == 0;
-        r->in_edges = r->in_net && strcmp(element, "edges") == 0;
-        break;
-    case 3:
-        r->in_layer = r->in_layers && strcmp(element, "layer") == 0;
-        if (r->in_layer) add_layer(r, attributes);
-        if (r->in_edges && strcmp(element, "edge") == 0) add_edge(r, attributes);
-        break;
-    case 4:
-        if (r->in_layer && strcmp(element, "data") == 0) add_data(r, attributes);
-        break;
-    case MOST_DEPTH:
-        stop(r, px_fail(r->error, PHLOX_ERROR_FORMAT, "%s: nested deeper than %d", r->name, MOST_DEPTH));
-        break;
-    default: break;
-    }
-}
-
-static void XMLCALL element_end(void *user, const XML_Char *element)
-{
-    (void)element;
-    struct reader *const r = user;
-    r->depth--;
-}
-
-static void XMLCALL doctype(void *user, const XML_Char *name, const XML_Char *system,
-                            const XML_Char *public, int has_internal)
-{
-    (void)name, (void)system, (void)public, (void)has_internal;
-    struct reader *const r = user;
-    stop(r, px_fail(r->error, PHLOX_ERROR_FORMAT,
-                    "%s: has a document type, which models do not have", r->name));
-}
-
-static phlox_status parse(struct reader *r, phlox_text xml)
-{
-    for (size_t at = 0; at < xml.size || !at; at += PIECE) {
-        const size_t size = PX_MIN(xml.size - at, PIECE);
-        const bool last = at + size == xml.size;
-        if (XML_Parse(r->parser, xml.data + at, (int)size, last) == XML_STATUS_OK) continue;
-        if (r->status != PHLOX_OK) return r->status;
-        const enum XML_Error code = XML_GetErrorCode(r->parser);
-        if (code == XML_ERROR_NO_MEMORY) return px_fail_memory(r->error, xml.size);
-        return px_fail(r->error, PHLOX_ERROR_FORMAT, "%s: line %lu: %s", r->name,
-                       (unsigned long)XML_GetCurrentLineNumber(r->parser), XML_ErrorString(code));
-    }
-    return r->status;
-}
-
-/* ---- the graph ----------------------------------------------------------------------------- */
-
-struct place {
-    int64_t id;
-    size_t index;
-};
-
-static int compare_places(const void *a, const void *b)
-{
-    const struct place *const x = a, *const y = b;
-    return (x->id > y->id) - (x->id < y->id);
-}
-
-static int compare_edges(const void *a, const void *b)
-{
-    const struct edge *const x = a, *const y = b;
-    if (x->to != y->to) return x->to < y->to ? -1 : 1;
-    return (x->to_port > y->to_port) - (x->to_port < y->to_port);
-}
-
-static const struct place *find(const struct place *places, size_t count, int64_t id)
-{
-    const struct place key = {id, 0};
-    return bsearch(&key, places, count, sizeof *places, compare_places);
-}
-
-/* Turns ids into indices. */
-static phlox_status resolve_ids(struct reader *r, struct place *places)
-{
-    for (size_t i = 0; i < r->layer_count; i++) places[i] = (struct place){r->layers[i].layer.id, i};
-    qsort(places, r->layer_count, sizeof *places, compare_places);
-    for (size_t i = 1; i < r->layer_count; i++)
-        if (places[i].id == places[i - 1].id)
-            return px_fail(r->error, PHLOX_ERROR_FORMAT, "%s: two layers have the id %" PRId64, r->name,
-                           places[i].id);
-    for (size_t i = 0; i < r->edge_count; i++) {
-        struct edge *const edge = &r->edges[i];
-        const struct place *const from = find(places, r->layer_count, edge->from);
-        const struct place *const to = find(places, r->layer_count, edge->to);
-        if (!from || !to)
-            return px_fail(r->error, PHLOX_ERROR_FORMAT,
-                           "%s: an edge from layer %" PRId64 " to layer %" PRId64
-                           ", one of which is not there", r->name, edge->from, edge->to);
-        edge->from = (int64_t)from->index;
-        edge->to = (int64_t)to->index;
-    }
-    if (r->edge_count) qsort(r->edges, r->edge_count, sizeof *r->edges, compare_edges);
-    for (size_t i = 1; i < r->edge_count; i++)
-        if (compare_edges(&r->edges[i - 1], &r->edges[i]) == 0)
-            return px_fail(r->error, PHLOX_ERROR_FORMAT, "%s: two edges lead to port %" PRId64
-                           " of layer %s", r->name, r->edges[i].to_port,
-                           r->strings.data + r->layers[r->edges[i].to].name);
+    const px_ov_layer *const table = px_ov_input(search->graph, layer, 0);
+    const px_ov_layer *const ids = px_ov_input(search->graph, layer, 1);
+    if (node->place != OFF || !table || !ids || !node_of(search, table)->constant ||
+        node_of(search, ids)->constant || !is_table(search, table))
+        return PHLOX_OK;
+    if (search->found->table && search->found->table != table)
+        return px_fail(search->error, PHLOX_ERROR_UNSUPPORTED,
+                       "%s: layers %s and %s are both tables of token embeddings", search->name,
+                       label(search, search->found->table), label(search, table));
+    search->found->table = table;
+    node->place = 0;
     return PHLOX_OK;
 }
 
-/* Orders the layers so that each comes behind what feeds it. `waits` and `feeds` are zeroed. */
-static phlox_status sort(const struct reader *r, px_graph *graph, size_t *waits, size_t *feeds,
-                         size_t *fed)
+static phlox_status see_product(struct search *search, const px_ov_layer *layer, struct node *node)
 {
-    const size_t count = graph->count;
-    for (size_t i = 0; i < r->edge_count; i++) feeds[r->edges[i].from + 1]++;
-    for (size_t i = 0; i < count; i++) feeds[i + 1] += feeds[i];
-    for (size_t i = r->edge_count; i-- > 0;) { /* fills from the end; feeds[i] becomes where i begins */
-        const size_t from = (size_t)r->edges[i].from;
-        fed[--feeds[from + 1]] = (size_t)r->edges[i].to;
-    }
-    size_t done = 0, end = 0;
-    for (size_t i = 0; i < count; i++) {
-        waits[i] = graph->layers[i].input_count;
-        if (!waits[i]) graph->order[end++] = i;
-    }
-    for (; done < end; done++) {
-        const size_t layer = graph->order[done];
-        const size_t last = layer + 1 < count ? feeds[layer + 2] : r->edge_count;
-        for (size_t i = feeds[layer + 1]; i < last; i++)
-            if (--waits[fed[i]] == 0) graph->order[end++] = fed[i];
-    }
-    if (end == count) return PHLOX_OK;
-    return px_fail(r->error, PHLOX_ERROR_FORMAT, "%s: its layers feed each other in a circle", r->name);
+    const px_ov_layer *const a = px_ov_input(search->graph, layer, 0);
+    const px_ov_layer *const b = px_ov_input(search->graph, layer, 1);
+    if (!a || !b)
+        return px_fail(search->error, PHLOX_ERROR_FORMAT, "%s: the product %s lacks an input",
+                       search->name, label(search, layer));
+    if (node->place == OFF || !(node_of(search, a)->constant || node_of(search, b)->constant))
+        return PHLOX_OK;
+    if (node_of(search, a)->constant || layer->transpose_a)
+        return px_fail(search->error, PHLOX_ERROR_UNSUPPORTED,
+                       "%s: the product %s has its weights on the left", search->name,
+                       label(search, layer));
+    const int32_t most = PRODUCTS * search->desc->num_hidden_layers;
+    if (node->place > most)
+        return px_fail(search->error, PHLOX_ERROR_FORMAT,
+                       "%s: the product %s is one more than the %d that config.json's "
+                       "num_hidden_layers makes", search->name, label(search, layer), most + 1);
+    const px_ov_layer **const slot = &search->found->products[node->place];
+    if (*slot)
+        return px_fail(search->error, PHLOX_ERROR_UNSUPPORTED,
+                       "%s: the products %s and %s stand side by side; a Phi-3 has one for query, "
+                       "key and value, one for gate and up, and no adapters", search->name,
+                       label(search, *slot), label(search, layer));
+    *slot = layer;
+    node->place++;
+    return PHLOX_OK;
 }
 
-static phlox_status build(struct reader *r, px_graph *graph)
+/* The place of a vector of weights in front of which `place` products lie. */
+static const px_ov_layer **vector_slot(const struct search *search, const px_ov_layer *layer,
+                                       const px_ov_layer *value, int32_t place, int64_t elements)
 {
-    const size_t count = r->layer_count;
-    graph->layers = px_calloc(count + 1, sizeof *graph->layers);
-    graph->inputs = px_calloc(r->edge_count + 1, sizeof *graph->inputs);
-    graph->order = px_calloc(count + 1, sizeof *graph->order);
-    struct place *const places = px_calloc(count + 1, sizeof *places);
-    size_t *const work = px_calloc(2 * count + 2 + r->edge_count + 1, sizeof *work);
+    const px_desc *const desc = search->desc;
+    const int32_t within = place % PRODUCTS, index = place / PRODUCTS;
+    if (layer->op != PX_OV_MULTIPLY) return NULL;
+    if (elements == desc->hidden_size && within == 0) return &search->found->norms[2 * index];
+    if (elements == desc->hidden_size && within == 2) return &search->found->norms[2 * index + 1];
+    /* Behind the activation a factor is as good as one on the rows of up. */
+    if (elements == desc->intermediate_size && within == 3 &&
+        (value->op == PX_OV_SWISH || value->op == PX_OV_MULTIPLY))
+        return &search->found->factors[index];
+    return NULL;
+}
+
+/* Arithmetic on the chain with a constant: of one value (the epsilon of a norm, say), or a vector of
+ * weights. */
+static phlox_status see_arithmetic(struct search *search, const px_ov_layer *layer,
+                                   const struct node *node)
+{
+    const px_ov_layer *const inputs[] = {px_ov_input(search->graph, layer, 0),
+                                         px_ov_input(search->graph, layer, 1)};
+    if (node->place == OFF) return PHLOX_OK;
+    for (int i = 0; i < 2; i++) {
+        if (!inputs[i] || !inputs[1 - i] || !node_of(search, inputs[i])->constant) continue;
+        const px_ov_layer *const constant = px_ov_const_behind(search->graph, inputs[i]);
+        if (constant && constant->elements == 1) continue;
+        const px_ov_layer **const slot =
+            constant ? vector_slot(search, layer, inputs[1 - i], node->place, constant->elements)
+                     : NULL;
+        if (!slot)
+            return px_fail(search->error, PHLOX_ERROR_UNSUPPORTED,
+                           "%s: layer %s is %s with the constant %s, which no Phi-3 has there",
+                           search->name, label(search, layer),
+                           px_ov_text(search->graph, layer->op_name), label(search, inputs[i]));
+        if (*slot)
+            return px_fail(search->error, PHLOX_ERROR_UNSUPPORTED,
+                           "%s: the constants %s and %s scale the same values", search->name,
+                           label(search, *slot), label(search, inputs[i]));
+        *slot = inputs[i];
+    }
+    return PHLOX_OK;
+}
+
+/* All inputs of the layer have been seen. */
+static phlox_status see(struct search *search, const px_ov_layer *layer, struct node *node)
+{
+    node->place = OFF;
+    node->constant = layer->op == PX_OV_CONST || layer->edge_count > 0;
+    for (uint32_t i = 0; i < layer->edge_count; i++) {
+        const px_ov_edge *const edge = &search->graph->edges[layer->first_edge + i];
+        const struct node *const input = &search->nodes[edge->from];
+        node->place = PX_MAX(node->place, input->place);
+        node->constant &= input->constant;
+    }
+    switch (layer->op) {
+    case PX_OV_GATHER: return see_gather(search, layer, node);
+    case PX_OV_MATMUL: return see_product(search, layer, node);
+    case PX_OV_ADD:
+    case PX_OV_SUBTRACT:
+    case PX_OV_DIVIDE:
+    case PX_OV_MULTIPLY: return see_arithmetic(search, layer, node);
+    case PX_OV_SHAPE_OF: node->place = OFF; break; /* depends on no value */
+    default: break;
+    }
+    return PHLOX_OK;
+}
+
+/* ---- the walk ------------------------------------------------------------------------------ */
+
+/* Sees a layer after all that it depends on. `stack` has room for every layer. */
+static phlox_status visit(struct search *search, uint32_t first, uint32_t *stack)
+{
+    const px_ov_graph *const graph = search->graph;
+    size_t depth = 0;
+    stack[depth++] = first;
+    search->nodes[first].open = true;
+    while (depth) {
+        const uint32_t top = stack[depth - 1];
+        const px_ov_layer *const layer = &graph->layers[top];
+        struct node *const node = &search->nodes[top];
+        if (node->next < layer->edge_count) {
+            const uint32_t from = (uint32_t)graph->edges[layer->first_edge + node->next++].from;
+            struct node *const input = &search->nodes[from];
+            if (input->open)
+                return px_fail(search->error, PHLOX_ERROR_FORMAT,
+                               "%s: layer %s depends on itself", search->name,
+                               label(search, layer));
+            if (input->done) continue;
+            input->open = true;
+            stack[depth++] = from;
+            continue;
+        }
+        const phlox_status status = see(search, layer, node);
+        if (status != PHLOX_OK) return status;
+        node->open = false;
+        node->done = true;
+        depth--;
+    }
+    return PHLOX_OK;
+}
+
+static phlox_status check_complete(const struct search *search)
+{
+    const px_ov_network *const found = search->found;
+    const int32_t layers = search->desc->num_hidden_layers;
+    if (!found->table)
+        return px_fail(search->error, PHLOX_ERROR_FORMAT,
+                       "%s: no table of token embeddings [%d, %d], as config.json makes it",
+                       search->name, search->desc->vocab_size, search->desc->hidden_size);
+    for (int32_t i = 0; i < PRODUCTS * layers + 1; i++)
+        if (!found->products[i])
+            return px_fail(search->error, PHLOX_ERROR_FORMAT,
+                           "%s: %d products with weights follow each other; config.json's "
+                           "num_hidden_layers makes them %d", search->name, i, PRODUCTS * layers + 1);
+    for (int32_t i = 0; i < 2 * layers + 1; i++)
+        if (!found->norms[i])
+            return px_fail(search->error, PHLOX_ERROR_FORMAT,
+                           "%s: the norm in front of product %d has no weights of hidden_size %d",
+                           search->name, 2 * i, search->desc->hidden_size);
+    return PHLOX_OK;
+}
+
+static phlox_status walk(struct search *search)
+{
+    const size_t count = search->graph->layer_count;
+    phlox_error *const error = search->error;
+    uint32_t *const stack = px_calloc(count, sizeof *stack);
+    if (!stack) return px_fail_memory(error, count * sizeof *stack);
     phlox_status status = PHLOX_OK;
-    if (!graph->layers || !graph->inputs || !graph->order || !places || !work)
-        status = px_fail_memory(r->error, count * sizeof *graph->layers);
-    if (status == PHLOX_OK) status = resolve_ids(r, places);
-    if (status == PHLOX_OK) {
-        graph->count = count;
-        graph->strings = r->strings.data;
-        r->strings = (px_buffer){0};
-        for (size_t i = 0; i < count; i++) {
-            px_graph_layer *const layer = &graph->layers[i];
-            *layer = r->layers[i].layer;
-            layer->name = graph->strings + r->layers[i].name;
-            layer->type = graph->strings + r->layers[i].type;
-            layer->element = graph->strings + r->layers[i].element;
-        }
-        for (size_t i = 0; i < r->edge_count; i++) {
-            px_graph_layer *const layer = &graph->layers[r->edges[i].to];
-            if (!layer->input_count++) layer->first_input = i;
-            graph->inputs[i] = (size_t)r->edges[i].from;
-        }
-        status = sort(r, graph, work, work + count, work + 2 * count + 2);
-    }
-    free(places);
-    free(work);
+    for (size_t i = 0; i < count && status == PHLOX_OK; i++)
+        if (!search->nodes[i].done) status = visit(search, (uint32_t)i, stack);
+    free(stack);
+    return status == PHLOX_OK ? check_complete(search) : status;
+}
+
+phlox_status px_ov_network_find(const px_ov_graph *graph, const char *name, const px_desc *desc,
+                                px_ov_network *out, phlox_error *error)
+{
+    const size_t layers = (size_t)desc->num_hidden_layers, count = graph->layer_count;
+    struct search search = {.graph = graph, .name = name, .desc = desc, .found = out, .error = error,
+                            .nodes = px_calloc(count, sizeof *search.nodes)};
+    *out = (px_ov_network){.products = px_calloc(PRODUCTS * layers + 1, sizeof *out->products),
+                           .norms = px_calloc(2 * layers + 1, sizeof *out->norms),
+                           .factors = px_calloc(layers, sizeof *out->factors)};
+    phlox_status status = PHLOX_OK;
+    if (!search.nodes || !out->products || !out->norms || !out->factors)
+        status = px_fail_memory(error, count * sizeof *search.nodes);
+    if (status == PHLOX_OK) status = walk(&search);
+    free(search.nodes);
+    if (status != PHLOX_OK) px_ov_network_free(out);
     return status;
 }
 
-phlox_status px_graph_read(phlox_text xml, const char *name, px_graph *out, phlox_error *error)
+void px_ov_network_free(px_ov_network *network)
 {
-    phlox_error own; /* what failed is kept even when the caller does not want to know */
-    struct reader r = {.name = name, .error = error ? error : &own};
-    r.parser = XML_ParserCreate(NULL);
-    if (!r.parser) return px_fail_memory(error, xml.size);
-    XML_SetUserData(r.parser, &r);
-    XML_SetElementHandler(r.parser, element_start, element_end);
-    XML_SetStartDoctypeDeclHandler(r.parser, doctype);
-    px_graph graph = {0};
-    phlox_status status = parse(&r, xml);
-    XML_ParserFree(r.parser);
-    if (status == PHLOX_OK && !r.layer_count)
-        status = px_fail(error, PHLOX_ERROR_FORMAT, "%s: has no layers; it is no OpenVINO model", name);
-    if (status == PHLOX_OK) status = build(&r, &graph);
-    free(r.layers);
-    free(r.edges);
-    px_buffer_free(&r.strings);
-    if (status == PHLOX_OK) *out = graph;
-    else px_graph_free(&graph);
-    return status;
-}
-
-void px_graph_free(px_graph *graph)
-{
-    free(graph->layers);
-    free(graph->inputs);
-    free(graph->order);
-    free(graph->strings);
-    *graph = (px_graph){0};
-}
-
-const px_graph_layer *px_graph_input(const px_graph *graph, const px_graph_layer *layer,
-                                     size_t index)
-{
-    if (index >= layer->input_count) return NULL;
-    return &graph->layers[graph->inputs[layer->first_input + index]];
+    free(network->products);
+    free(network->norms);
+    free(network->factors);
+    *network = (px_ov_network){0};
 }

@@ -1,43 +1,30 @@
-/*
- * The graph of an OpenVINO IR (version 10 or 11) as an XML text describes it: layers, what feeds them,
- * and where the constants are in the file of weights. Bodies of loops and branches are passed over.
- */
+/* Finds the weights of a Phi-3 network in the graph of an OpenVINO IR, by what depends on what: names
+ * differ from one version of the tools to the next.
+ *
+ * All products with constant weights lie on one chain: qkv, o, gate_up, down of each layer, then lm_head.
+ * So the number of them that a value has behind it, at most, says where in the network it stands. */
 #ifndef PX_CHECKPOINT_OPENVINO_GRAPH_H
 #define PX_CHECKPOINT_OPENVINO_GRAPH_H
 
-#include "base/memory.h"
+#include "checkpoint/openvino_xml.h"
+#include "model/model.h"
 
-enum { PX_GRAPH_MOST_DIMS = 8 };
+/* Layers whose output is a weight, in the order of the network. */
+typedef struct px_ov_network {
+    const px_ov_layer *table;     /* of the embedding */
+    const px_ov_layer **products; /* [4 * layers + 1]: the MatMul; the weight is its input 1 */
+    const px_ov_layer **norms;    /* [2 * layers + 1] */
+    const px_ov_layer **factors;  /* [layers]: what AWQ multiplies the input of down_proj by; NULL: nothing */
+} px_ov_network;
 
-typedef struct px_graph_layer {
-    int64_t id;
-    const char *name, *type; /* live as long as the graph */
-    /* Of constants. */
-    const char *element; /* "i4"; "" elsewhere */
-    int rank;            /* -1: more than PX_GRAPH_MOST_DIMS, or a number that is none */
-    int64_t dims[PX_GRAPH_MOST_DIMS];
-    uint64_t offset, size;
-    /* Of MatMul. */
-    bool transpose_a, transpose_b;
-    /* What feeds it: px_graph.inputs[first_input] and so on, in the order of its ports. */
-    size_t first_input, input_count;
-} px_graph_layer;
+/* `name` is that of the file. PHLOX_ERROR_UNSUPPORTED for a graph that computes something else. */
+phlox_status px_ov_network_find(const px_ov_graph *graph, const char *name, const px_desc *desc,
+                                px_ov_network *out, phlox_error *error);
+void px_ov_network_free(px_ov_network *network);
 
-typedef struct px_graph {
-    px_graph_layer *layers;
-    size_t count;
-    size_t *inputs; /* indices of layers */
-    size_t *order;  /* indices of all layers, each behind those that feed it */
-    char *strings;
-} px_graph;
-
-/* Reads `xml`; `name` is for messages. Refused are a document type (entities could make a small text
- * large), nesting deeper than 64, edges from or to nothing, an id or a port used twice, and cycles. */
-phlox_status px_graph_read(phlox_text xml, const char *name, px_graph *out, phlox_error *error);
-void px_graph_free(px_graph *graph);
-
-/* The layer behind input `index`, or NULL. */
-const px_graph_layer *px_graph_input(const px_graph *graph, const px_graph_layer *layer,
-                                     size_t index);
+/* The constant that a value is, but for a change of type; NULL when it is something else. */
+const px_ov_layer *px_ov_const_behind(const px_ov_graph *graph, const px_ov_layer *layer);
+/* The input of a Multiply that scales the other: the constant of fewer values. */
+uint64_t px_ov_scale_port(const px_ov_graph *graph, const px_ov_layer *multiply);
 
 #endif

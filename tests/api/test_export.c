@@ -112,7 +112,8 @@ static void again(void **state)
     (void)state;
     char directory[TEST_PATH], first[TEST_PATH], second[TEST_PATH], path[TEST_PATH];
     test_directory(directory);
-    static const char *const fixtures[] = {"int4-ratio", "int4-asym-all", "int4-channel", "int8", "old"};
+    static const char *const fixtures[] = {"int4-sym", "int4-asym", "int4-channel", "int4-awq",
+                                           "int4-tied", "int8-asym", "int8-sym", "by-hand-integers"};
     for (size_t i = 0; i < PX_COUNT(fixtures); i++) {
         phlox_error error;
         phlox_export_result result;

@@ -1,40 +1,54 @@
-/* An OpenVINO IR in memory. The input is a run of files, each as one byte (which of the names below), three
- * bytes of length (little endian) and so many bytes. */
+/* A whole OpenVINO model in memory. The input is a run of files, each as one byte (which of the names
+ * below), three bytes of length (little endian) and so many bytes. */
 #include "checkpoint/openvino.h"
 
 #include <stdlib.h>
 
-static const char *const names[] = {"openvino_model.xml", "openvino_model.bin", "config.json",
-                                    "generation_config.json"};
+static const char *const names[] = {"config.json", "openvino_model.xml", "openvino_model.bin"};
+
+enum { MOST_VALUES = 1 << 20 };
+
+static void read_tensor(const px_tensor *tensor)
+{
+    const int64_t rows = PX_MIN(tensor->rows, 64);
+    if (rows * tensor->columns > MOST_VALUES) return;
+    float *const out = malloc((size_t)(rows * tensor->columns) * sizeof *out);
+    void *const scratch = malloc(px_tensor_scratch(tensor, rows) + 1);
+    if (out && scratch) {
+        px_tensor_load(tensor, 0, rows, out, scratch);
+        px_tensor_load(tensor, tensor->rows - rows, rows, out, scratch);
+    }
+    free(out);
+    free(scratch);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    px_memory_file files[8];
+    px_memory_file files[PX_COUNT(names)];
+    char *copies[PX_COUNT(names)];
     size_t count = 0;
     while (size >= 4 && count < PX_COUNT(files)) {
         const size_t wanted = data[1] | (size_t)data[2] << 8 | (size_t)data[3] << 16;
         const size_t length = PX_MIN(wanted, size - 4);
-        files[count++] = (px_memory_file){names[data[0] % PX_COUNT(names)],
-                                          {(const char *)data + 4, length}};
+        /* Exactly as large, so that reading past the end is noticed. */
+        copies[count] = px_strdup((const char *)data + 4, length);
+        char *const exact = copies[count] ? realloc(copies[count], length ? length : 1) : NULL;
+        if (!exact) break;
+        copies[count] = exact;
+        files[count] = (px_memory_file){names[data[0] % PX_COUNT(names)], {exact, length}};
+        count++;
         data += 4 + length;
         size -= 4 + length;
     }
     px_checkpoint *checkpoint = px_calloc(1, sizeof *checkpoint);
     phlox_error error;
-    if (!checkpoint) return 0;
-    const phlox_status status = px_openvino_open_memory(files, count, checkpoint, &error);
-    for (int role = 0; role < PX_ROLES && status == PHLOX_OK; role++) {
-        const px_tensor *const tensor = px_checkpoint_tensor(checkpoint, (px_role)role, 0);
-        if (!tensor) continue;
-        float *const row = malloc((size_t)tensor->columns * sizeof *row);
-        void *const scratch = malloc(px_tensor_scratch(tensor, 1) + 1);
-        for (int64_t r = 0; r < tensor->rows && row && scratch; r++)
-            px_tensor_load(tensor, r, 1, row, scratch);
-        free(row);
-        free(scratch);
-    }
+    if (checkpoint && px_openvino_open_memory(files, count, checkpoint, &error) == PHLOX_OK)
+        for (int role = 0; role < PX_ROLES; role++)
+            if (px_checkpoint_tensor(checkpoint, (px_role)role, 0))
+                read_tensor(px_checkpoint_tensor(checkpoint, (px_role)role, 0));
     px_checkpoint_close(&checkpoint);
+    for (size_t i = 0; i < count; i++) free(copies[i]);
     return 0;
 }
