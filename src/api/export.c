@@ -26,16 +26,17 @@ static const struct known {
     {"Phi-4-reasoning", 64, NULL},
 };
 
-static const char *last_part(const char *path)
+/* By the last part of a path. */
+static const struct known *find_known(const char *path)
 {
-    const char *const slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
-static const struct known *find_known(const char *name)
-{
+    size_t end = strlen(path);
+    while (end && path[end - 1] == '/') end--;
+    size_t begin = end;
+    while (begin && path[begin - 1] != '/') begin--;
     for (size_t i = 0; i < PX_COUNT(known); i++)
-        if (strcmp(last_part(name), known[i].name) == 0) return &known[i];
+        if (strlen(known[i].name) == end - begin &&
+            strncmp(path + begin, known[i].name, end - begin) == 0)
+            return &known[i];
     return NULL;
 }
 
@@ -112,7 +113,7 @@ static phlox_status write_plan(const px_checkpoint *checkpoint, const px_form *f
 {
     px_export_item *const items = px_calloc(plan->count, sizeof *items);
     if (!items) return px_fail_memory(error, plan->count * sizeof *items);
-    px_out_directory directory = {.descriptor = -1};
+    px_out_directory directory = {.path = NULL};
     px_export job = {.checkpoint = checkpoint, .items = items, .count = plan->count, .pool = pool,
                      .progress = options->progress, .progress_user = options->progress_user};
     phlox_status status = fill_items(plan, items, error);

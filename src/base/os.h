@@ -68,12 +68,11 @@ void px_out_clean(const char *directory, bool (*is_ours)(const char *name));
 
 /* A directory being made under a temporary name beside its final one. */
 typedef struct px_out_directory {
-    int descriptor; /* -1: none */
     char *path, *temporary;
 } px_out_directory;
 
-/* Creates the temporary directory, `path` with PX_OUT_SUFFIX behind it; what a writer that died has
- * left there is removed. PHLOX_ERROR_ARGUMENT when `path` exists and is not an empty directory. */
+/* Creates a new directory beside `path`; its name ends with PX_OUT_SUFFIX, and one whose writer was
+ * killed stays. PHLOX_ERROR_ARGUMENT when `path` exists and is not an empty directory. */
 phlox_status px_out_directory_open(px_out_directory *directory, const char *path,
                                    phlox_error *error);
 /* Gives the directory its name. After failure the temporary directory is gone. */

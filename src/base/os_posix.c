@@ -278,42 +278,40 @@ void px_out_clean(const char *directory, bool (*is_ours)(const char *name))
 
 /* ---- directories being made ---------------------------------------------------------------- */
 
-static phlox_status remove_entry(void *user, const px_dir_entry *entry, phlox_error *error)
-{
-    const int *const descriptor = user;
-    if (unlinkat(*descriptor, entry->name, 0) != 0) return fail_io(entry->name, "cannot remove", error);
-    return PHLOX_OK;
-}
-
 static void directory_release(px_out_directory *directory)
 {
-    if (directory->descriptor >= 0) close(directory->descriptor);
     free(directory->path);
     free(directory->temporary);
-    *directory = (px_out_directory){-1, NULL, NULL};
+    *directory = (px_out_directory){NULL, NULL};
 }
 
-static phlox_status make_temporary(px_out_directory *directory, phlox_error *error)
+/* Whether something is in the way at `path`; an empty directory is not. */
+static bool is_taken(const char *path)
 {
-    const char *const path = directory->path;
-    if (rmdir(path) != 0 && errno != ENOENT) {
-        if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
-            return px_fail(error, PHLOX_ERROR_ARGUMENT,
-                           "%s: is there already; nothing is overwritten, so name another directory "
-                           "or remove this one", path);
-        return fail_io(path, "cannot create", error);
+    struct stat info;
+    if (lstat(path, &info) != 0) return false;
+    DIR *const directory = S_ISDIR(info.st_mode) ? opendir(path) : NULL;
+    if (!directory) return true;
+    bool taken = false;
+    for (const struct dirent *entry; !taken && (entry = readdir(directory));)
+        taken = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+    closedir(directory);
+    return taken;
+}
+
+/* A directory that was not there before, so that whatever is in it is ours. */
+static phlox_status make_temporary(const px_out_directory *directory, size_t size,
+                                   phlox_error *error)
+{
+    for (int attempt = 0; attempt < 1000; attempt++) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        snprintf(directory->temporary, size, "%s.%lx-%lx-%x" PX_OUT_SUFFIX, directory->path,
+                 (long)getpid(), now.tv_nsec, (unsigned)attempt);
+        if (mkdir(directory->temporary, 0777) == 0) return PHLOX_OK;
+        if (errno != EEXIST) break;
     }
-    if (mkdir(directory->temporary, 0777) != 0 && errno != EEXIST)
-        return fail_io(directory->temporary, "cannot create the directory", error);
-    directory->descriptor = open(directory->temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory->descriptor < 0)
-        return fail_io(directory->temporary, "cannot open the directory", error);
-    if (flock(directory->descriptor, LOCK_EX | LOCK_NB) != 0) {
-        close(directory->descriptor); /* another writer's, not to be removed */
-        directory->descriptor = -1;
-        return px_fail(error, PHLOX_ERROR_IO, "%s: is being written by another process", path);
-    }
-    return px_list_directory(directory->temporary, remove_entry, &directory->descriptor, error);
+    return fail_io(directory->temporary, "cannot create the directory", error);
 }
 
 phlox_status px_out_directory_open(px_out_directory *directory, const char *path,
@@ -322,34 +320,58 @@ phlox_status px_out_directory_open(px_out_directory *directory, const char *path
     size_t length = strlen(path);
     while (length > 1 && path[length - 1] == '/') length--;
     if (!length) return px_fail(error, PHLOX_ERROR_ARGUMENT, "the name of the output is empty");
-    px_out_directory made = {-1, px_strdup(path, length), malloc(length + sizeof PX_OUT_SUFFIX)};
+    const size_t size = length + 64;
+    px_out_directory made = {px_strdup(path, length), malloc(size)};
     phlox_status status = PHLOX_OK;
-    if (!made.path || !made.temporary) {
-        status = px_fail_memory(error, 2 * length);
-    } else {
-        snprintf(made.temporary, length + sizeof PX_OUT_SUFFIX, "%s" PX_OUT_SUFFIX, made.path);
-        status = make_temporary(&made, error);
-    }
+    if (!made.path || !made.temporary)
+        status = px_fail_memory(error, size);
+    else if (is_taken(made.path))
+        status = px_fail(error, PHLOX_ERROR_ARGUMENT,
+                         "%s: is there already; nothing is overwritten, so name another directory or "
+                         "remove this one", made.path);
+    else
+        status = make_temporary(&made, size, error);
     if (status == PHLOX_OK) *directory = made;
-    else px_out_directory_abandon(&made);
+    else directory_release(&made);
     return status;
+}
+
+static void flush_directory(const char *path)
+{
+    const int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return;
+    if (fsync(descriptor) != 0) { /* the files in it are flushed */
+    }
+    close(descriptor);
 }
 
 phlox_status px_out_directory_commit(px_out_directory *directory, phlox_error *error)
 {
-    phlox_status status = PHLOX_OK;
-    if (fsync(directory->descriptor) != 0 || rename(directory->temporary, directory->path) != 0)
-        status = fail_io(directory->path, "cannot complete", error);
-    if (status == PHLOX_OK) directory_release(directory);
-    else px_out_directory_abandon(directory);
-    return status;
+    flush_directory(directory->temporary);
+    if (rename(directory->temporary, directory->path) != 0) {
+        const phlox_status status = fail_io(directory->path, "cannot complete", error);
+        px_out_directory_abandon(directory);
+        return status;
+    }
+    directory_release(directory);
+    return PHLOX_OK;
+}
+
+static phlox_status remove_entry(void *user, const px_dir_entry *entry, phlox_error *error)
+{
+    (void)error;
+    const px_out_directory *const directory = user;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", directory->temporary, entry->name);
+    unlink(path);
+    return PHLOX_OK;
 }
 
 void px_out_directory_abandon(px_out_directory *directory)
 {
-    if (directory->descriptor >= 0) {
-        px_list_directory(directory->temporary, remove_entry, &directory->descriptor, NULL);
-        if (rmdir(directory->temporary) != 0) { /* what is in it is not ours */
+    if (directory->temporary) {
+        px_list_directory(directory->temporary, remove_entry, directory, NULL);
+        if (rmdir(directory->temporary) != 0) { /* somebody has put something there */
         }
     }
     directory_release(directory);

@@ -1,5 +1,7 @@
 #include "checkpoint/checkpoint.h"
 
+#include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +98,20 @@ size_t px_tensor_scratch(const px_tensor *tensor, int64_t rows)
     if (!tensor->integers.bits) return 0;
     const size_t groups = (size_t)px_tensor_groups(tensor);
     return (size_t)rows * (groups * (sizeof(float) + 1) + (size_t)tensor->columns);
+}
+
+phlox_status px_tensor_read_integers(const px_tensor *tensor, int64_t begin, int64_t rows, uint8_t *q,
+                                     float *scales, uint8_t *zeros, phlox_error *error)
+{
+    tensor->integers.read(tensor, begin, rows, q, scales, zeros);
+    const int64_t groups = px_tensor_groups(tensor);
+    for (int64_t i = 0; i < rows * groups; i++)
+        if (!isfinite(scales[i]))
+            return px_fail(error, PHLOX_ERROR_FORMAT,
+                           "%s: tensor %s: row %" PRId64 ", group %" PRId64 " has the scale %g; "
+                           "download the file again", tensor->file, tensor->name, begin + i / groups,
+                           i % groups, (double)scales[i]);
+    return PHLOX_OK;
 }
 
 void px_tensor_load(const px_tensor *tensor, int64_t begin, int64_t rows, float *out,

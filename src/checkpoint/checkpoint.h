@@ -56,6 +56,9 @@ size_t px_tensor_scratch(const px_tensor *tensor, int64_t rows);
  * where they must be; *type says of what type they are. */
 const void *px_tensor_rows(const px_tensor *tensor, int64_t begin, int64_t rows, float *buffer,
                            px_float_type *type);
+/* Unpacks rows of integers as integers.read does, and checks that their scales are finite. */
+phlox_status px_tensor_read_integers(const px_tensor *tensor, int64_t begin, int64_t rows, uint8_t *q,
+                                     float *scales, uint8_t *zeros, phlox_error *error);
 /* Groups of a row of integers. */
 int64_t px_tensor_groups(const px_tensor *tensor);
 

@@ -19,7 +19,7 @@ struct gguf {
     px_gguf *shards; /* [shard_count]; the first has the metadata */
     size_t shard_count;
     px_gguf_tensors found;
-    px_buffer config, tokenizer; /* texts of config.json and tokenizer.json */
+    px_buffer config, generation, tokenizer; /* texts of the files of Hugging Face */
 };
 
 static void gguf_close(void *owner)
@@ -28,6 +28,7 @@ static void gguf_close(void *owner)
     for (size_t i = 0; i < form->shard_count; i++) px_gguf_free(&form->shards[i]);
     px_directory_close(&form->directory);
     px_buffer_free(&form->config);
+    px_buffer_free(&form->generation);
     px_buffer_free(&form->tokenizer);
     free(form->parent);
     free(form->shards);
@@ -351,11 +352,25 @@ static phlox_status check_architecture(const px_gguf *gguf, phlox_error *error)
                    (int)PX_MIN(architecture.size, (size_t)40), architecture.data);
 }
 
+/* generation_config.json: what ends a text. */
+static phlox_status write_generation(const px_desc *desc, px_buffer *out, phlox_error *error)
+{
+    char text[PX_MOST_EOS * 12 + 128];
+    int used = snprintf(text, sizeof text, "{\n  \"bos_token_id\": %d,\n  \"eos_token_id\": [",
+                        (int)desc->bos_id);
+    for (size_t i = 0; i < desc->eos_count; i++)
+        used += snprintf(text + used, sizeof text - (size_t)used, "%s%d", i ? ", " : "",
+                         (int)desc->eos_ids[i]);
+    used += snprintf(text + used, sizeof text - (size_t)used, "]\n}\n");
+    return px_buffer_add(out, text, (size_t)used, error);
+}
+
 /* The files that a checkpoint of Hugging Face has, to go with an export. */
 static phlox_status list_beside(const struct gguf *form, px_checkpoint *out, phlox_error *error)
 {
     const px_memory_file files[] = {
         {"config.json", {form->config.data, form->config.size}},
+        {"generation_config.json", {form->generation.data, form->generation.size}},
         {"tokenizer.json", out->tokenizer_json},
         {"chat_template.jinja", out->chat_template},
     };
@@ -384,6 +399,8 @@ static phlox_status open_files(struct gguf *form, px_checkpoint *out, phlox_erro
     PX_TRY(px_gguf_tokenizer(first, form->found.vocab_size, &form->tokenizer, error));
     out->tokenizer_json = (phlox_text){form->tokenizer.data, form->tokenizer.size};
     PX_TRY(px_gguf_text_or(first, "tokenizer.chat_template", "", &out->chat_template, error));
+    if (out->desc.bos_id >= 0 && out->desc.eos_count)
+        PX_TRY(write_generation(&out->desc, &form->generation, error));
     PX_TRY(list_beside(form, out, error));
     return px_directory_read_state(&form->directory, out, error);
 }

@@ -278,11 +278,17 @@ static phlox_status put_merges(struct vocabulary *v, const struct merge *merges,
 
 static phlox_status put_merges_by_score(struct vocabulary *v, phlox_error *error)
 {
+    /* Phi-3 has two for each token. */
+    const size_t most = (16 * (size_t)v->count + 4096) * sizeof(struct merge);
     px_buffer merges = {0};
     phlox_status status = PHLOX_OK;
-    for (uint32_t id = 0; id < v->count && status == PHLOX_OK; id++)
+    for (uint32_t id = 0; id < v->count && status == PHLOX_OK && merges.size <= most; id++)
         if (v->types[id] == NORMAL) status = add_merges(v, id, &merges, error);
     const size_t count = merges.size / sizeof(struct merge);
+    if (status == PHLOX_OK && merges.size > most)
+        status = px_fail(error, PHLOX_ERROR_FORMAT,
+                         "%s: its tokens can be put together from others in more than %zu ways, which "
+                         "those of no Phi-3 can", v->gguf->name, most / sizeof(struct merge));
     struct merge *const list = (struct merge *)(void *)merges.data;
     if (count) qsort(list, count, sizeof *list, by_rank);
     if (status == PHLOX_OK) status = put_merges(v, list, count, error);

@@ -369,6 +369,7 @@ phlox_status px_ov_tensor_scale(const px_ov_files *files, const px_ov_layer *lay
     source->factor_row = row;
     tensor->integers.half_scales = false; /* they are products */
     if (tensor->integers.bits) return PHLOX_OK;
+    tensor->type = PX_FLOAT_F32;
     tensor->load = load_floats;
     return PHLOX_OK;
 }

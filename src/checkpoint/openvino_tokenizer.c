@@ -365,11 +365,15 @@ static phlox_status describe(const struct tokenizer *t, px_buffer *out, phlox_er
     };
     for (size_t i = 0; i < PX_COUNT(constant); i++)
         PX_TRY(add_info(out, constant[i].name, constant[i].value, strlen(constant[i].value), error));
-    const int32_t bos = px_ov_id(t->vocabulary, t->checkpoint->bos_token);
+    const px_desc *const desc = &t->checkpoint->desc;
+    int32_t bos = px_ov_id(t->vocabulary, t->checkpoint->bos_token);
+    if (bos < 0) bos = desc->bos_id;
     const json_t *const eos = json_object_get(t->vocabulary->config, "eos_token");
-    const int32_t numbers[] = {
-        bos, px_ov_id(t->vocabulary, json_string_value(json_is_object(eos) ? json_object_get(eos, "content") : eos)),
-        t->vocabulary->pad};
+    const char *const eos_text =
+        json_string_value(json_is_object(eos) ? json_object_get(eos, "content") : eos);
+    int32_t eos_id = px_ov_id(t->vocabulary, eos_text);
+    if (eos_id < 0 && desc->eos_count) eos_id = desc->eos_ids[0];
+    const int32_t numbers[] = {bos, eos_id, t->vocabulary->pad};
     static const char *const names[] = {"bos_token_id", "eos_token_id", "pad_token_id"};
     for (size_t i = 0; i < PX_COUNT(names); i++) {
         char value[16];

@@ -155,14 +155,19 @@ static phlox_status add_plain(const px_ov_vocabulary *t, px_ov_strings *strings,
 static phlox_status read_vocab(px_ov_vocabulary *t, phlox_error *error)
 {
     json_t *const vocab = json_object_get(t->model, "vocab");
-    size_t count = json_object_size(vocab);
+    size_t count = 0;
+    const char *text;
+    json_t *value;
+    json_object_foreach(vocab, text, value)
+    {
+        const json_int_t id = json_integer_value(value);
+        if (id >= (json_int_t)count && id < PX_OV_MOST_TOKENS) count = (size_t)id + 1;
+    }
     if (t->added_count) count = PX_MAX(count, (size_t)t->added[t->added_count - 1].id + 1);
     if (!count || count > PX_OV_MOST_TOKENS) return px_ov_fail_kind("its vocabulary is of an odd size", error);
     const char **const texts = px_calloc(count, sizeof *texts);
     if (!texts) return px_fail_memory(error, count * sizeof *texts);
     phlox_status status = strings_begin(&t->vocab, count, error);
-    const char *text;
-    json_t *value;
     json_object_foreach(vocab, text, value)
     {
         const json_int_t id = json_integer_value(value);

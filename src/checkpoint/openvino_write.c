@@ -194,7 +194,7 @@ static phlox_status fill_integers(const struct filling *job, int64_t begin, int6
     const int64_t groups = item_groups(item);
     const size_t count = (size_t)(rows * tensor->columns), scale_count = (size_t)(rows * groups);
     if (tensor->integers.bits) {
-        tensor->integers.read(tensor, begin, rows, q, scales, zeros);
+        PX_TRY(px_tensor_read_integers(tensor, begin, rows, q, scales, zeros, error));
         if (format->symmetric)
             for (size_t i = 0; i < count; i++) q[i] ^= format->bits == 4 ? 8 : 128;
     } else {
@@ -232,12 +232,12 @@ static phlox_status fill_integers(const struct filling *job, int64_t begin, int6
 }
 
 static phlox_status fill_floats(const struct filling *job, int64_t begin, int64_t rows,
-                                float *loaded, phlox_error *error)
+                                float *loaded, void *scratch, phlox_error *error)
 {
     const px_tensor *const tensor = job->item->tensor;
     const px_float_type type = job->item->type;
     const size_t count = (size_t)(rows * tensor->columns), size = px_float_size(type);
-    px_tensor_load(tensor, begin, rows, loaded, NULL);
+    px_tensor_load(tensor, begin, rows, loaded, scratch);
     const float most = type == PX_FLOAT_F16 ? 65519.996f : INFINITY;
     for (size_t i = 0; i < count; i++) {
         if (fabsf(loaded[i]) < most) {
@@ -268,7 +268,9 @@ static phlox_status fill_block(const struct filling *job, int64_t begin, int64_t
     const size_t count = (size_t)(rows * tensor->columns);
     const size_t groups = is_integer ? (size_t)(rows * item_groups(item)) : 0;
     const size_t loaded = !is_integer || tensor->load ? count * sizeof(float) : 0;
-    const size_t bytes = loaded + groups * (sizeof(float) + 1) + (is_integer ? count : 0);
+    const size_t rest = is_integer ? groups * (sizeof(float) + 1) + count
+                                   : px_tensor_scratch(tensor, rows);
+    const size_t bytes = loaded + rest;
     char *const memory = malloc(bytes);
     if (!memory) return px_fail_memory(error, bytes);
     float *const scales = (float *)(void *)(memory + loaded);
@@ -276,7 +278,7 @@ static phlox_status fill_block(const struct filling *job, int64_t begin, int64_t
     const phlox_status status =
         is_integer ? fill_integers(job, begin, rows, zeros + groups, scales, zeros,
                                    (float *)(void *)memory, error)
-                   : fill_floats(job, begin, rows, (float *)(void *)memory, error);
+                   : fill_floats(job, begin, rows, (float *)(void *)memory, scales, error);
     free(memory);
     if (tensor->mapped)
         px_map_drop((const char *)tensor->data + begin * tensor->row_bytes,
@@ -329,13 +331,30 @@ static phlox_status fill(const struct writer *writer, phlox_error *error)
 
 /* ---- files --------------------------------------------------------------------------------- */
 
+/* Of stored integers: what the layers' int4 matrices are, or int8 where there are none. */
+static void find_stored_mode(const struct writer *writer, bool *is_int4, bool *symmetric,
+                             int64_t *group_size)
+{
+    *is_int4 = false;
+    *group_size = -1;
+    for (size_t i = 0; i < writer->job->count && !*is_int4; i++) {
+        const px_quant_format *const format = &writer->job->items[i].format;
+        if (!px_role_is_layered(writer->job->items[i].tensor->role) || !format->bits) continue;
+        *is_int4 = format->bits == 4;
+        *symmetric = format->symmetric;
+        *group_size = format->group_size;
+    }
+}
+
 /* What the plugins read: the group size decides how the NPU prefills; the scale keeps float16
  * activations of GPUs from overflowing. */
 static void describe(const struct writer *writer, char *out, size_t size)
 {
     const px_quant_options *const quant = &writer->job->quant;
-    const bool is_int4 = quant->format == PHLOX_WEIGHTS_INT4;
-    const char *const symmetry = quant->symmetric ? "sym" : "asym";
+    bool is_int4 = quant->format == PHLOX_WEIGHTS_INT4, symmetric = quant->symmetric;
+    int64_t group_size = is_int4 ? quant->group_size : -1;
+    if (writer->job->checkpoint->quantized) find_stored_mode(writer, &is_int4, &symmetric, &group_size);
+    const char *const symmetry = symmetric ? "sym" : "asym";
     int used = 0;
     if (!writer->plain) {
         static const char *const backups[] = {"int8_asym", "int8_asym", "int8_sym", "none"};
@@ -345,8 +364,7 @@ static void describe(const struct writer *writer, char *out, size_t size)
                         "\" />\n\t\t\t\t<ratio value=\"%g\" />\n\t\t\t\t<all_layers value=\"%s\" />\n"
                         "\t\t\t\t<backup_mode value=\"%s\" />\n"
                         "\t\t\t</weight_compression>\n\t\t</nncf>\n",
-                        is_int4 ? "int4" : "int8", symmetry, is_int4 ? quant->group_size : -1,
-                        quant->ratio, quant->all_layers ? "True" : "False",
+                        is_int4 ? "int4" : "int8", symmetry, group_size, quant->ratio, quant->all_layers ? "True" : "False",
                         backups[quant->backup]);
     }
     snprintf(out + used, size - (size_t)used,

@@ -11,8 +11,7 @@ enum {
     MOST_XML_BYTES = 1 << 28,
     MOST_LAYERS = 1 << 18,
     MOST_EDGES = 1 << 20,
-    MOST_DEPTH = 256,
-    PIECE = 1 << 16
+    MOST_DEPTH = 256
 };
 
 /* Where the parser stands: the elements around it that matter, by depth. */
@@ -286,13 +285,8 @@ static phlox_status run(struct parsing *parsing, phlox_text xml)
     XML_SetUserData(parsing->expat, parsing);
     XML_SetElementHandler(parsing->expat, start_element, end_element);
     XML_SetStartDoctypeDeclHandler(parsing->expat, start_doctype);
-    size_t done = 0;
-    enum XML_Status status;
-    do {
-        const size_t size = PX_MIN(xml.size - done, (size_t)PIECE);
-        status = XML_Parse(parsing->expat, xml.data + done, (int)size, done + size == xml.size);
-        done += size;
-    } while (status == XML_STATUS_OK && parsing->status == PHLOX_OK && done < xml.size);
+    /* All at once: expat looks at a long element anew with every piece that it is given. */
+    const enum XML_Status status = XML_Parse(parsing->expat, xml.data, (int)xml.size, 1);
     if (parsing->status != PHLOX_OK || status == XML_STATUS_OK) return parsing->status;
     return px_fail(parsing->error, PHLOX_ERROR_FORMAT,
                    "%s: line %lu: %s; copy the model again", parsing->name,

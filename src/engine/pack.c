@@ -72,17 +72,9 @@ static phlox_status make_integers(const px_plan_item *item, int64_t row, int64_t
     const px_tensor *const tensor = item->tensor;
     const bool symmetric = item->format.symmetric;
     phlox_status status = PHLOX_OK;
-    if (item->stored_integers) {
-        tensor->integers.read(tensor, row, rows, buffer->q, buffer->scales, buffer->zeros);
-        const int64_t groups = item_groups(item);
-        for (int64_t i = 0; i < rows * groups; i++)
-            if (!isfinite(buffer->scales[i]))
-                return px_fail(error, PHLOX_ERROR_FORMAT,
-                               "%s: tensor %s: row %" PRId64 ", group %" PRId64 " has the scale %g; "
-                               "download the file again", tensor->file, tensor->name,
-                               row + i / groups, i % groups, (double)buffer->scales[i]);
-        return PHLOX_OK;
-    }
+    if (item->stored_integers)
+        return px_tensor_read_integers(tensor, row, rows, buffer->q, buffer->scales, buffer->zeros,
+                                       error);
     px_float_type type;
     const void *const source = px_tensor_rows(tensor, row, rows, buffer->loaded, &type);
     status = px_quantize_rows(&item->format, type, source, rows, tensor->columns, buffer->q,

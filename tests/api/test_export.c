@@ -135,6 +135,11 @@ static void again(void **state)
         free(wanted);
         free(got);
         test_npy_close(&ids);
+        /* Asked for as floats, integers are widened. */
+        options.weight_format = PHLOX_WEIGHTS_F32;
+        MUST(phlox_export(path, "openvino", test_path(first, "%s/c%zu", directory, i), &options, &result,
+                          &error));
+        assert_string_equal(result.weights, "f32");
     }
     test_remove(directory);
 }
@@ -180,14 +185,25 @@ static void nothing_is_left_or_lost(void **state)
     MUST_FAIL(phlox_export(source, "openvino", out, NULL, NULL, &error), PHLOX_ERROR_ARGUMENT,
               "is there already");
     test_remove(out);
-    /* An empty directory is taken, as is what a killed export has left. */
+    /* A link is no directory to write to, wherever it leads. */
+    assert_int_equal(symlink("elsewhere", out), 0);
+    MUST_FAIL(phlox_export(source, "openvino", out, NULL, NULL, &error), PHLOX_ERROR_ARGUMENT,
+              "is there already");
+    assert_int_equal(remove(out), 0);
+    /* An empty directory is taken; it stays when the export fails, and what is called as if an export had
+     * left it is not touched. */
     assert_int_equal(mkdir(out, 0777), 0);
     test_path(path, "%s/out.partial", directory);
     assert_int_equal(mkdir(path, 0777), 0);
     test_write_text(path, "openvino_model.bin", "half");
+    options = (phlox_model_options){.struct_size = sizeof options, .progress = cancel};
+    MUST_FAIL(phlox_export(source, "openvino", out, &options, NULL, &error), PHLOX_ERROR_CANCELLED,
+              "cancelled");
+    assert_int_equal(test_for_each(directory, NULL, NULL), 2);
     MUST(phlox_export(source, "openvino", out, NULL, NULL, &error));
-    assert_int_equal(test_for_each(directory, NULL, NULL), 1);
+    assert_int_equal(test_for_each(directory, NULL, NULL), 2);
     assert_true(test_exists(test_path(path, "%s/openvino_model.xml", out)));
+    assert_true(test_exists(test_path(path, "%s/out.partial/openvino_model.bin", directory)));
     test_remove(directory);
 }
 
