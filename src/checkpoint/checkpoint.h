@@ -69,7 +69,7 @@ typedef struct px_memory_file {
 } px_memory_file;
 
 typedef struct px_checkpoint {
-    const char *form; /* "huggingface", "openvino", "built-in" */
+    const char *form; /* "huggingface", "openvino", "onnx", "built-in" */
     const char *path; /* "" for the built-in model */
     char *state;      /* sizes, times and header checksums of the files: changes when they do */
     px_desc desc;

@@ -1,6 +1,7 @@
 #include "base/os.h"
 #include "checkpoint/gguf.h"
 #include "checkpoint/huggingface.h"
+#include "checkpoint/onnx.h"
 #include "checkpoint/openvino.h"
 
 #include <string.h>
@@ -8,6 +9,7 @@
 static const px_form *const forms[] = {
     &px_form_openvino,
     &px_form_gguf,
+    &px_form_onnx,
     &px_form_huggingface,
 };
 
@@ -36,8 +38,9 @@ phlox_status px_checkpoint_open(const char *path, px_checkpoint **out, phlox_err
     if (!form)
         return px_fail(error, PHLOX_ERROR_FORMAT,
                        "%s: not a model that phlox reads; give the directory of a Hugging Face "
-                       "checkpoint, with config.json and model.safetensors in it, or of an OpenVINO "
-                       "export, with openvino_model.xml, or a .gguf file", path);
+                       "checkpoint, with config.json and model.safetensors in it, of an OpenVINO "
+                       "export, with openvino_model.xml, or of ONNX Runtime GenAI, with "
+                       "genai_config.json; or a .gguf file", path);
     px_checkpoint *const checkpoint = px_calloc(1, sizeof *checkpoint);
     if (!checkpoint) return px_fail_memory(error, sizeof *checkpoint);
     return finish_open(checkpoint, form->open(path, checkpoint, error), out);
