@@ -4,6 +4,68 @@
 
 #include "engine/plan.h"
 
+/* ---- logits of ONNX models ----------------------------------------------------------------- */
+
+static double largest_difference(const float *a, const float *b, size_t count)
+{
+    double most = 0;
+    for (size_t i = 0; i < count; i++) most = PX_MAX(most, fabs((double)a[i] - (double)b[i]));
+    return most;
+}
+
+static void check(const char *path, const phlox_model_options *options, double tolerance,
+                  bool from_cache)
+{
+    char file[TEST_PATH];
+    test_npy ids = test_npy_open(test_path(file, "%s/ids.npy", path));
+    test_npy logits = test_npy_open(test_path(file, "%s/logits.npy", path));
+    phlox_model *model = family_open(path, options);
+    phlox_model_info info;
+    phlox_model_get_info(model, &info);
+    assert_int_equal(info.from_cache, from_cache);
+    const size_t n = (size_t)ids.rows;
+    float *const got = family_run(model, ids.ints, n, 0, n);
+    const double most = largest_difference(got, logits.floats, n * (size_t)logits.columns);
+    if (!(most <= tolerance)) fail_msg("%s: logits differ by %g", path, most);
+    free(got);
+    phlox_model_close(&model);
+    test_npy_close(&ids);
+    test_npy_close(&logits);
+}
+
+static void check_fixture(const char *path, const char *name, void *user)
+{
+    (void)name;
+    const char *const cache = user;
+    phlox_model_options options = family_options();
+    options.exact = true;
+    check(path, &options, 1e-3, false);
+    options.no_cache = false;
+    options.cache_dir = cache;
+    check(path, &options, 1e-3, false);
+    phlox_model_info info;
+    phlox_model *const model = family_open(path, &options);
+    phlox_model_get_info(model, &info);
+    const bool packs = info.from_cache;
+    phlox_model *closed = model;
+    phlox_model_close(&closed);
+    check(path, &options, 1e-3, packs);
+    options.weight_format = PHLOX_WEIGHTS_F32;
+    options.no_cache = true;
+    check(path, &options, 1e-3, false);
+}
+
+static void onnx(void **state)
+{
+    (void)state;
+    char cache[TEST_PATH];
+    test_directory(cache);
+    assert_int_equal(test_for_each(PHLOX_SOURCE_DIR "/tests/golden/onnx", check_fixture, cache), 12);
+    test_remove(cache);
+}
+
+/* ---- formats ------------------------------------------------------------------------------- */
+
 /* A format that is asked for is for what holds no integers; these stay as they are. */
 static void integers_are_not_rounded_again(void **state)
 {
@@ -162,7 +224,7 @@ static size_t print_table(struct table *table, char *out, size_t size)
 static char *make_table(void)
 {
     enum { SIZE = 1 << 14 };
-    static const char *const roots[] = {"family", "openvino", "gguf"};
+    static const char *const roots[] = {"family", "openvino", "gguf", "onnx"};
     struct table *const table = px_calloc(1, sizeof *table);
     char path[TEST_PATH], *const text = malloc(SIZE);
     assert_non_null(table);
@@ -199,6 +261,7 @@ int main(int argc, char **argv)
         return 0;
     }
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(onnx),
         cmocka_unit_test(table_of_formats),
         cmocka_unit_test(integers_are_not_rounded_again),
     };
