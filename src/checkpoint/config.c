@@ -240,3 +240,64 @@ phlox_status px_config_parse(phlox_text config, const char *config_name, phlox_t
     *out = desc;
     return PHLOX_OK;
 }
+
+/* ---- writing ------------------------------------------------------------------------------- */
+
+static json_t *factors_of(const px_desc *desc, const float *factors)
+{
+    json_t *const array = json_array();
+    for (int32_t i = 0; i < desc->rotary_dim / 2; i++)
+        json_array_append_new(array, json_real((double)factors[i]));
+    return array;
+}
+
+static json_t *rope_of(const px_desc *desc)
+{
+    if (!desc->longrope) return json_null();
+    return json_pack("{s:s, s:o, s:o, s:f}", "type", "longrope", "short_factor",
+                     factors_of(desc, desc->short_factor), "long_factor",
+                     factors_of(desc, desc->long_factor), "attention_factor",
+                     (double)desc->rope_scale);
+}
+
+static json_t *eos_of(const px_desc *desc)
+{
+    json_t *const array = json_array();
+    for (size_t i = 0; i < desc->eos_count; i++)
+        json_array_append_new(array, json_integer(desc->eos_ids[i]));
+    return array;
+}
+
+/* Readers cut the product with head_dim to a whole number. */
+static double partial_of(const px_desc *desc)
+{
+    const double exact = (double)desc->rotary_dim / desc->head_dim;
+    return (int32_t)(desc->head_dim * exact) == desc->rotary_dim
+               ? exact
+               : (desc->rotary_dim + 0.5) / desc->head_dim;
+}
+
+phlox_status px_config_write(const px_desc *desc, px_buffer *out, phlox_error *error)
+{
+    json_t *const json = json_pack(
+        "{s:[s], s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:o, s:b, s:s, s:o}",
+        "architectures", "Phi3ForCausalLM", "model_type", "phi3", "vocab_size", desc->vocab_size,
+        "hidden_size", desc->hidden_size, "intermediate_size", desc->intermediate_size,
+        "num_hidden_layers", desc->num_hidden_layers, "num_attention_heads", desc->num_attention_heads,
+        "num_key_value_heads", desc->num_key_value_heads, "head_dim", desc->head_dim,
+        "max_position_embeddings", desc->max_position, "original_max_position_embeddings",
+        desc->original_max_position, "partial_rotary_factor", partial_of(desc), "rope_theta",
+        desc->rope_theta, "rms_norm_eps", (double)desc->rms_norm_eps, "rope_scaling", rope_of(desc),
+        "tie_word_embeddings", (int)desc->tied_embeddings, "hidden_act", "silu", "eos_token_id",
+        eos_of(desc));
+    if (!json) return px_fail_memory(error, sizeof *desc);
+    if (desc->sliding_window)
+        json_object_set_new(json, "sliding_window", json_integer(desc->sliding_window));
+    if (desc->bos_id >= 0) json_object_set_new(json, "bos_token_id", json_integer(desc->bos_id));
+    char *const text = json_dumps(json, JSON_INDENT(2));
+    json_decref(json);
+    if (!text) return px_fail_memory(error, sizeof *desc);
+    const phlox_status status = px_buffer_add(out, text, strlen(text), error);
+    free(text);
+    return status;
+}

@@ -10,4 +10,7 @@
 phlox_status px_config_parse(phlox_text config, const char *config_name, phlox_text generation,
                              const char *generation_name, px_desc *out, phlox_error *error);
 
+/* A config.json that says the same, for forms that carry none. */
+phlox_status px_config_write(const px_desc *desc, px_buffer *out, phlox_error *error);
+
 #endif

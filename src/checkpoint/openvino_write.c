@@ -3,6 +3,7 @@
 #include "checkpoint/openvino.h"
 
 #include "base/half.h"
+#include "checkpoint/config.h"
 #include "checkpoint/openvino_network.h"
 #include "checkpoint/openvino_tokenizer.h"
 
@@ -392,6 +393,20 @@ static phlox_status write_model(struct writer *writer, phlox_error *error)
     return status;
 }
 
+/* Forms that need no config.json have none to copy. */
+static phlox_status write_missing_config(const px_export *job, phlox_error *error)
+{
+    for (size_t i = 0; i < job->checkpoint->beside_count; i++)
+        if (strcmp(job->checkpoint->beside[i].name, "config.json") == 0) return PHLOX_OK;
+    char path[4096];
+    px_buffer text = {0};
+    snprintf(path, sizeof path, "%s/config.json", job->directory);
+    phlox_status status = px_config_write(&job->checkpoint->desc, &text, error);
+    if (status == PHLOX_OK) status = px_write_file(path, text.data, text.size, error);
+    px_buffer_free(&text);
+    return status;
+}
+
 phlox_status px_openvino_write(const px_export *job, phlox_error *error)
 {
     struct writer writer = {.job = job, .bin = {.descriptor = -1}, .plain = true};
@@ -405,6 +420,7 @@ phlox_status px_openvino_write(const px_export *job, phlox_error *error)
         snprintf(path, sizeof path, "%s/%s", job->directory, file->name);
         status = px_write_file(path, file->bytes.data, file->bytes.size, error);
     }
+    if (status == PHLOX_OK) status = write_missing_config(job, error);
     if (status == PHLOX_OK && job->checkpoint->tokenizer_json.size)
         status = px_openvino_write_tokenizer(job->checkpoint, job->directory, error);
     snprintf(path, sizeof path, "%s/openvino_model.bin", job->directory);

@@ -7,9 +7,9 @@ static void print_overview(void)
     puts("phlox: Phi-3, locally, on any AI PC\n\nCommands");
     for (size_t i = 0; cli_commands[i]; i++)
         printf("  %-12s%s\n", cli_commands[i]->name, cli_commands[i]->summary);
-    puts("\nphlox help COMMAND explains one. MODEL is the directory of a Hugging Face checkpoint or of\n"
-         "an OpenVINO export, a GGUF file, or built-in for the small demonstration model inside the\n"
-         "program.\n\n"
+    puts("\nphlox help COMMAND explains one. MODEL is the directory of a Hugging Face checkpoint, of\n"
+         "an OpenVINO export or for ONNX Runtime GenAI, a GGUF file, or built-in for the small\n"
+         "demonstration model inside the program.\n\n"
          "  phlox run \"What is an NPU?\"            ask the demonstration model\n"
          "  phlox run -m DIR \"What is an NPU?\"     ask the model in DIR");
     puts("\nExit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted");

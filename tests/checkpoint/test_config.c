@@ -51,6 +51,44 @@ static const struct wanted {
      true},
 };
 
+static void written_and_read_again(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < PX_COUNT(members); i++) {
+        px_desc d = member(members[i].name), again = {0};
+        px_buffer text = {0};
+        phlox_error error;
+        MUST(px_config_write(&d, &text, &error));
+        MUST(px_config_parse((phlox_text){text.data, text.size}, "config.json", (phlox_text){NULL, 0}, "",
+                             &again, &error));
+        const size_t half = (size_t)d.rotary_dim / 2 * sizeof(float);
+        if (d.longrope) {
+            assert_memory_equal(d.short_factor, again.short_factor, half);
+            assert_memory_equal(d.long_factor, again.long_factor, half);
+        }
+        float inverse[2][64];
+        for (int is_long = 0; is_long < 2; is_long++) {
+            px_rope_frequencies(&d, is_long, inverse[0]);
+            px_rope_frequencies(&again, is_long, inverse[1]);
+            assert_memory_equal(inverse[0], inverse[1], half);
+        }
+        const int32_t one[] = {d.vocab_size, d.hidden_size, d.intermediate_size, d.num_hidden_layers,
+                               d.num_attention_heads, d.num_key_value_heads, d.head_dim, d.rotary_dim,
+                               d.sliding_window, d.max_position, d.original_max_position, d.bos_id,
+                               (int32_t)d.eos_count, d.eos_ids[0], d.longrope, d.tied_embeddings};
+        const int32_t other[] = {
+            again.vocab_size, again.hidden_size, again.intermediate_size, again.num_hidden_layers,
+            again.num_attention_heads, again.num_key_value_heads, again.head_dim, again.rotary_dim,
+            again.sliding_window, again.max_position, again.original_max_position, again.bos_id,
+            (int32_t)again.eos_count, again.eos_ids[0], again.longrope, again.tied_embeddings};
+        assert_memory_equal(one, other, sizeof one);
+        assert_true(d.rms_norm_eps == again.rms_norm_eps && d.rope_scale == again.rope_scale);
+        px_buffer_free(&text);
+        px_desc_free(&d);
+        px_desc_free(&again);
+    }
+}
+
 static void family(void **state)
 {
     (void)state;
@@ -220,7 +258,8 @@ static void what_is_not_of_the_family(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(family),          cmocka_unit_test(longrope_factors),
+        cmocka_unit_test(family),
+        cmocka_unit_test(written_and_read_again),          cmocka_unit_test(longrope_factors),
         cmocka_unit_test(defaults),        cmocka_unit_test(generation),
         cmocka_unit_test(many_ends),       cmocka_unit_test(longrope_scales),
         cmocka_unit_test(what_is_not_of_the_family),
