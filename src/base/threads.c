@@ -144,6 +144,35 @@ void px_pool_take(px_pool *pool, int64_t count, int64_t grain, px_range_fn *run,
     run_all(pool, count, grain, true, run, context);
 }
 
+struct attempt {
+    px_try_fn *run;
+    void *context;
+    atomic_bool failed;
+    phlox_status status; /* written by the one thread that set `failed` */
+    phlox_error error;
+};
+
+static void attempt_range(void *context, int64_t begin, int64_t end)
+{
+    struct attempt *const attempt = context;
+    if (atomic_load(&attempt->failed)) return;
+    phlox_error error = {0};
+    const phlox_status status = attempt->run(attempt->context, begin, end, &error);
+    if (status == PHLOX_OK || atomic_exchange(&attempt->failed, true)) return;
+    attempt->status = status;
+    attempt->error = error;
+}
+
+phlox_status px_pool_try(px_pool *pool, int64_t count, int64_t grain, px_try_fn *run, void *context,
+                         phlox_error *error)
+{
+    struct attempt attempt = {.run = run, .context = context};
+    px_pool_take(pool, count, grain, attempt_range, &attempt);
+    if (!atomic_load(&attempt.failed)) return PHLOX_OK;
+    if (error) *error = attempt.error;
+    return attempt.status;
+}
+
 int px_pool_threads(const px_pool *pool)
 {
     return pool->threads;

@@ -23,4 +23,11 @@ void px_pool_for(px_pool *pool, int64_t count, int64_t grain, px_range_fn *run, 
  * the others': for work whose pieces differ, or threads on unequal cores. */
 void px_pool_take(px_pool *pool, int64_t count, int64_t grain, px_range_fn *run, void *context);
 
+/* What may fail; `error` is of that range alone. */
+typedef phlox_status px_try_fn(void *context, int64_t begin, int64_t end, phlox_error *error);
+
+/* Like px_pool_take. Behind the first failure no further piece begins; it is returned. */
+phlox_status px_pool_try(px_pool *pool, int64_t count, int64_t grain, px_try_fn *run, void *context,
+                         phlox_error *error);
+
 #endif

@@ -1,5 +1,7 @@
 #include "checkpoint/checkpoint.h"
 
+#include "base/os.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -31,16 +33,22 @@ void px_describe_once(char *list, size_t size, const char *word)
     snprintf(list + used, size - used, "%s%s", used ? ", " : "", word);
 }
 
+void px_describe_integers(int bits, bool symmetric, int64_t group_size, int64_t columns, char *out,
+                          size_t size)
+{
+    char group[32] = "per channel";
+    if (group_size < columns) snprintf(group, sizeof group, "g%lld", (long long)group_size);
+    snprintf(out, size, "int%d %s %s", bits, symmetric ? "sym" : "asym", group);
+}
+
 void px_tensor_describe(const px_tensor *tensor, char *out, size_t size)
 {
     static const char *const floats[] = {"f32", "f16", "bf16"};
     const px_integers *const integers = &tensor->integers;
-    char group[32] = "per channel";
-    if (integers->bits && integers->group_size < tensor->columns)
-        snprintf(group, sizeof group, "g%lld", (long long)integers->group_size);
     if (tensor->encoding) snprintf(out, size, "%s", tensor->encoding);
     else if (integers->bits)
-        snprintf(out, size, "int%d %s %s", integers->bits, integers->symmetric ? "sym" : "asym", group);
+        px_describe_integers(integers->bits, integers->symmetric, integers->group_size,
+                             tensor->columns, out, size);
     else snprintf(out, size, "%s", floats[tensor->type]);
 }
 
@@ -73,10 +81,33 @@ phlox_status px_checkpoint_make_room(px_checkpoint *checkpoint, phlox_error *err
     return PHLOX_OK;
 }
 
+bool px_checkpoint_lacks(const px_checkpoint *checkpoint, px_role *role, int32_t *layer)
+{
+    for (int r = 0; r < PX_ROLES; r++) {
+        if (r == PX_LM_HEAD && checkpoint->desc.tied_embeddings) continue;
+        const int32_t count =
+            px_role_is_layered((px_role)r) ? checkpoint->desc.num_hidden_layers : 1;
+        for (int32_t l = 0; l < count; l++) {
+            if (px_checkpoint_tensor(checkpoint, (px_role)r, l)) continue;
+            *role = (px_role)r;
+            *layer = l;
+            return true;
+        }
+    }
+    return false;
+}
+
 const px_tensor *px_checkpoint_tensor(const px_checkpoint *checkpoint, px_role role, int32_t layer)
 {
     const px_tensor *const tensors = checkpoint->tensors[role];
     return tensors && tensors[layer].data ? &tensors[layer] : NULL;
+}
+
+void px_tensor_drop(const px_tensor *tensor, int64_t begin, int64_t rows)
+{
+    if (tensor->mapped)
+        px_map_drop((const char *)tensor->data + begin * tensor->row_bytes,
+                    (size_t)(rows * tensor->row_bytes));
 }
 
 int64_t px_tensor_groups(const px_tensor *tensor)

@@ -59,6 +59,8 @@ const void *px_tensor_rows(const px_tensor *tensor, int64_t begin, int64_t rows,
 /* Unpacks rows of integers as integers.read does, and checks that their scales are finite. */
 phlox_status px_tensor_read_integers(const px_tensor *tensor, int64_t begin, int64_t rows, uint8_t *q,
                                      float *scales, uint8_t *zeros, phlox_error *error);
+/* Lets go of the pages of rows that will not be read soon, where they come from a file. */
+void px_tensor_drop(const px_tensor *tensor, int64_t begin, int64_t rows);
 /* Groups of a row of integers. */
 int64_t px_tensor_groups(const px_tensor *tensor);
 
@@ -131,12 +133,17 @@ void px_checkpoint_close(px_checkpoint **checkpoint);
 
 /* How the matrices are stored, each encoding once, the layers' first: "int4 sym g128, f16". */
 void px_checkpoint_describe(const px_checkpoint *checkpoint, char *out, size_t size);
+/* "int4 sym g128", "int8 asym per channel" */
+void px_describe_integers(int bits, bool symmetric, int64_t group_size, int64_t columns, char *out,
+                          size_t size);
 /* How one tensor is stored: "int4 sym g128". */
 void px_tensor_describe(const px_tensor *tensor, char *out, size_t size);
 /* Adds a word to such a list, unless it is there. */
 void px_describe_once(char *list, size_t size, const char *word);
 /* Makes room for the tensors that the descriptor asks for. */
 phlox_status px_checkpoint_make_room(px_checkpoint *checkpoint, phlox_error *error);
+/* Whether a tensor is missing; *role and *layer say which is the first. */
+bool px_checkpoint_lacks(const px_checkpoint *checkpoint, px_role *role, int32_t *layer);
 /* The tensor of a role; NULL for an absent one. */
 const px_tensor *px_checkpoint_tensor(const px_checkpoint *checkpoint, px_role role, int32_t layer);
 

@@ -315,20 +315,14 @@ static phlox_status place_tensor(px_checkpoint *checkpoint, const px_gguf *shard
 
 static phlox_status check_complete(const px_checkpoint *checkpoint, phlox_error *error)
 {
-    for (int role = 0; role < PX_ROLES; role++) {
-        if (role == PX_LM_HEAD && checkpoint->desc.tied_embeddings) continue;
-        const bool layered = px_role_is_layered((px_role)role);
-        const int32_t count = layered ? checkpoint->desc.num_hidden_layers : 1;
-        for (int32_t layer = 0; layer < count; layer++) {
-            if (px_checkpoint_tensor(checkpoint, (px_role)role, layer)) continue;
-            char prefix[32] = "";
-            if (layered) snprintf(prefix, sizeof prefix, "blk.%d.", layer);
-            return px_fail(error, PHLOX_ERROR_NOT_FOUND,
-                           "%s: it has no tensor %s%s; download the whole file, or all parts",
-                           checkpoint->path, prefix, role_name((px_role)role));
-        }
-    }
-    return PHLOX_OK;
+    px_role role;
+    int32_t layer;
+    if (!px_checkpoint_lacks(checkpoint, &role, &layer)) return PHLOX_OK;
+    char prefix[32] = "";
+    if (px_role_is_layered(role)) snprintf(prefix, sizeof prefix, "blk.%d.", layer);
+    return px_fail(error, PHLOX_ERROR_NOT_FOUND,
+                   "%s: it has no tensor %s%s; download the whole file, or all parts",
+                   checkpoint->path, prefix, role_name(role));
 }
 
 static phlox_status place_tensors(const struct gguf *form, px_checkpoint *out, phlox_error *error)

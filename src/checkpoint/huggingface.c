@@ -197,22 +197,16 @@ static phlox_status open_tensors(struct huggingface *form, px_checkpoint *checkp
 
 static phlox_status check_complete(const px_checkpoint *checkpoint, phlox_error *error)
 {
-    for (int role = 0; role < PX_ROLES; role++) {
-        if (role == PX_LM_HEAD && checkpoint->desc.tied_embeddings) continue;
-        const bool layered = px_role_is_layered((px_role)role);
-        const int32_t count = layered ? checkpoint->desc.num_hidden_layers : 1;
-        for (int32_t layer = 0; layer < count; layer++) {
-            if (px_checkpoint_tensor(checkpoint, (px_role)role, layer)) continue;
-            char prefix[32] = "";
-            if (layered) snprintf(prefix, sizeof prefix, "model.layers.%d.", layer);
-            return px_fail(error, PHLOX_ERROR_NOT_FOUND,
-                           "%s: tensor %s%s is in no .safetensors file (model.safetensors or its "
-                           "shards); download the whole checkpoint",
-                           checkpoint->path[0] ? checkpoint->path : "built-in", prefix,
-                           px_role_parameter((px_role)role));
-        }
-    }
-    return PHLOX_OK;
+    px_role role;
+    int32_t layer;
+    if (!px_checkpoint_lacks(checkpoint, &role, &layer)) return PHLOX_OK;
+    char prefix[32] = "";
+    if (px_role_is_layered(role)) snprintf(prefix, sizeof prefix, "model.layers.%d.", layer);
+    return px_fail(error, PHLOX_ERROR_NOT_FOUND,
+                   "%s: tensor %s%s is in no .safetensors file (model.safetensors or its shards); "
+                   "download the whole checkpoint",
+                   checkpoint->path[0] ? checkpoint->path : "built-in", prefix,
+                   px_role_parameter(role));
 }
 
 /* ---- opening ------------------------------------------------------------------------------- */

@@ -9,7 +9,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,9 +171,6 @@ struct filling {
     const px_export_item *item;
     const struct place *place;
     int64_t first_row; /* of the slice */
-    atomic_bool failed;
-    phlox_status status; /* written by the one thread that set `failed` */
-    phlox_error error;
 };
 
 /* Two 4-bit values a byte, the first in the low half; in place. */
@@ -281,21 +277,14 @@ static phlox_status fill_block(const struct filling *job, int64_t begin, int64_t
                                    (float *)(void *)memory, error)
                    : fill_floats(job, begin, rows, (float *)(void *)memory, scales, error);
     free(memory);
-    if (tensor->mapped)
-        px_map_drop((const char *)tensor->data + begin * tensor->row_bytes,
-                    (size_t)(rows * tensor->row_bytes));
+    px_tensor_drop(tensor, begin, rows);
     return status;
 }
 
-static void fill_rows(void *context, int64_t begin, int64_t end)
+static phlox_status fill_rows(void *context, int64_t begin, int64_t end, phlox_error *error)
 {
-    struct filling *const job = context;
-    if (atomic_load(&job->failed)) return;
-    phlox_error error = {0};
-    const phlox_status status = fill_block(job, job->first_row + begin, end - begin, &error);
-    if (status == PHLOX_OK || atomic_exchange(&job->failed, true)) return;
-    job->status = status;
-    job->error = error;
+    const struct filling *const job = context;
+    return fill_block(job, job->first_row + begin, end - begin, error);
 }
 
 static phlox_status fill_item(const struct writer *writer, size_t index, phlox_progress *progress,
@@ -308,11 +297,7 @@ static phlox_status fill_item(const struct writer *writer, size_t index, phlox_p
     const int64_t block = PX_MAX(BLOCK_VALUES / tensor->columns / 2, 1) * 2;
     for (int64_t rows; filling.first_row < tensor->rows; filling.first_row += rows) {
         rows = PX_MIN(tensor->rows - filling.first_row, SLICE_BLOCKS * block);
-        px_pool_take(job->pool, rows, block, fill_rows, &filling);
-        if (atomic_load(&filling.failed)) {
-            if (error) *error = filling.error;
-            return filling.status;
-        }
+        PX_TRY(px_pool_try(job->pool, rows, block, fill_rows, &filling, error));
         progress->done += (uint64_t)(rows * tensor->row_bytes);
         if (job->progress && !job->progress(job->progress_user, progress))
             return px_fail(error, PHLOX_ERROR_CANCELLED, "the export was cancelled");

@@ -46,30 +46,25 @@ static phlox_status collect(const px_checkpoint *checkpoint, px_plan *plan, phlo
 struct sensitivity {
     const px_tensor *tensor;
     _Atomic uint32_t most; /* bits of a float >= 0, whose order is that of the integers */
-    atomic_bool no_memory;
 };
 
-static void measure_rows(void *context, int64_t begin, int64_t end)
+static phlox_status measure_rows(void *context, int64_t begin, int64_t end, phlox_error *error)
 {
     struct sensitivity *const job = context;
     const px_tensor *const tensor = job->tensor;
     const size_t values = (size_t)((end - begin) * tensor->columns);
     float *const buffer = tensor->load ? malloc(values * sizeof *buffer) : NULL;
-    if (tensor->load && !buffer) {
-        atomic_store(&job->no_memory, true);
-        return;
-    }
+    if (tensor->load && !buffer) return px_fail_memory(error, values * sizeof *buffer);
     px_float_type type;
     const void *const source = px_tensor_rows(tensor, begin, end - begin, buffer, &type);
     float most = 0;
     px_quant_sensitivity(type, source, end - begin, tensor->columns, &most);
     free(buffer);
-    if (tensor->mapped)
-        px_map_drop((const char *)tensor->data + begin * tensor->row_bytes,
-                    (size_t)((end - begin) * tensor->row_bytes));
+    px_tensor_drop(tensor, begin, end - begin);
     uint32_t bits, seen = atomic_load(&job->most);
     memcpy(&bits, &most, sizeof bits);
     while (bits > seen && !atomic_compare_exchange_weak(&job->most, &seen, bits)) continue;
+    return PHLOX_OK;
 }
 
 static phlox_status measure(const px_plan *plan, const phlox_model_options *options, px_pool *pool,
@@ -77,9 +72,7 @@ static phlox_status measure(const px_plan *plan, const phlox_model_options *opti
 {
     for (size_t i = 0; i < plan->count; i++) {
         struct sensitivity job = {.tensor = plan->items[i].tensor};
-        px_pool_take(pool, job.tensor->rows, 64, measure_rows, &job);
-        if (atomic_load(&job.no_memory))
-            return px_fail_memory(error, 64 * (size_t)job.tensor->columns * sizeof(float));
+        PX_TRY(px_pool_try(pool, job.tensor->rows, 64, measure_rows, &job, error));
         const uint32_t bits = atomic_load(&job.most);
         memcpy(&layers[i].sensitivity, &bits, sizeof bits);
         const phlox_progress progress = {"measuring layers", i + 1, plan->count, false};
@@ -196,12 +189,10 @@ static phlox_status plan_float(px_weight_type type, px_plan *plan)
 /* Adds what an item is to "int4 sym g128, int8 asym per channel", unless it stands there. */
 static void describe_item(const px_plan_item *item, px_plan *plan)
 {
-    char text[48], group[32] = "per channel";
-    if (item->group_size && item->group_size < item->tensor->columns)
-        snprintf(group, sizeof group, "g%lld", (long long)item->group_size);
+    char text[64];
     if (item->type == PX_WEIGHT_I4 || item->type == PX_WEIGHT_I8)
-        snprintf(text, sizeof text, "%s %s %s", type_name(item->type),
-                 item->format.symmetric ? "sym" : "asym", group);
+        px_describe_integers(item->format.bits, item->format.symmetric, item->group_size,
+                             item->tensor->columns, text, sizeof text);
     else
         snprintf(text, sizeof text, "%s", type_name(item->type));
     px_describe_once(plan->summary, sizeof plan->summary, text);

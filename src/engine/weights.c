@@ -4,7 +4,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,9 +38,6 @@ struct conversion {
     struct sink *sink;
     size_t first_section;
     int64_t first_row; /* of the slice */
-    atomic_bool failed;
-    phlox_status status; /* written by the one thread that set `failed` */
-    phlox_error error;
 };
 
 static phlox_status put(struct sink *sink, size_t section, size_t offset, const void *data,
@@ -52,7 +48,7 @@ static phlox_status put(struct sink *sink, size_t section, size_t offset, const 
     return PHLOX_OK;
 }
 
-static phlox_status convert_block(struct conversion *job, int64_t begin, int64_t end,
+static phlox_status convert_block(const struct conversion *job, int64_t begin, int64_t end,
                                   phlox_error *error)
 {
     const px_plan_item *const item = job->item;
@@ -75,23 +71,14 @@ static phlox_status convert_block(struct conversion *job, int64_t begin, int64_t
         status = put(job->sink, section++, from[part], block + offset[part], size[part], error);
     }
     px_aligned_free(block);
-    const px_tensor *const tensor = item->tensor;
-    if (tensor->mapped)
-        px_map_drop((const char *)tensor->data + begin * tensor->row_bytes,
-                    (size_t)((end - begin) * tensor->row_bytes));
+    px_tensor_drop(item->tensor, begin, end - begin);
     return status;
 }
 
-static void convert_rows(void *context, int64_t begin, int64_t end)
+static phlox_status convert_rows(void *context, int64_t begin, int64_t end, phlox_error *error)
 {
-    struct conversion *const job = context;
-    if (atomic_load(&job->failed)) return;
-    phlox_error error = {0};
-    const phlox_status status =
-        convert_block(job, job->first_row + begin, job->first_row + end, &error);
-    if (status == PHLOX_OK || atomic_exchange(&job->failed, true)) return;
-    job->status = status;
-    job->error = error;
+    const struct conversion *const job = context;
+    return convert_block(job, job->first_row + begin, job->first_row + end, error);
 }
 
 /* Converts one item; progress->done grows by its bytes. */
@@ -104,11 +91,7 @@ static phlox_status convert_item(const px_plan_item *item, size_t first_section,
     const int64_t block = PX_MAX(BLOCK_BYTES / row_bytes / ROW_GRAIN, 1) * ROW_GRAIN;
     for (int64_t size; job.first_row < item->tensor->rows; job.first_row += size) {
         size = PX_MIN(item->tensor->rows - job.first_row, SLICE_BLOCKS * block);
-        px_pool_take(pool, size, block, convert_rows, &job);
-        if (atomic_load(&job.failed)) {
-            if (error) *error = job.error;
-            return job.status;
-        }
+        PX_TRY(px_pool_try(pool, size, block, convert_rows, &job, error));
         progress->done += (uint64_t)(size * row_bytes);
         if (options->progress && !options->progress(options->progress_user, progress))
             return px_fail(error, PHLOX_ERROR_CANCELLED, "opening the model was cancelled");

@@ -144,6 +144,31 @@ static void threads_meet_at_a_monitor(void **state)
     assert_true(px_seconds() >= start);
 }
 
+static phlox_status fail_at(void *context, int64_t begin, int64_t end, phlox_error *error)
+{
+    const int64_t *const at = context;
+    return *at >= begin && *at < end
+               ? px_fail(error, PHLOX_ERROR_FORMAT, "from %d", (int)begin)
+               : PHLOX_OK;
+}
+
+static void the_first_failure_is_returned(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 3; threads++) {
+        px_pool *pool = NULL;
+        phlox_error error = {0};
+        int64_t nowhere = -1, somewhere = 57;
+        assert_int_equal(px_pool_create(threads, &pool, &error), PHLOX_OK);
+        assert_int_equal(px_pool_try(pool, 100, 10, fail_at, &nowhere, &error), PHLOX_OK);
+        assert_int_equal(px_pool_try(pool, 100, 10, fail_at, &somewhere, &error), PHLOX_ERROR_FORMAT);
+        assert_int_equal(error.code, PHLOX_ERROR_FORMAT);
+        assert_non_null(strstr(error.message, "from "));
+        assert_int_equal(px_pool_try(pool, 100, 10, fail_at, &somewhere, NULL), PHLOX_ERROR_FORMAT);
+        px_pool_free(pool);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +176,7 @@ int main(void)
         cmocka_unit_test(take_gives_one_grain_at_a_time),
         cmocka_unit_test(many_rounds),
         cmocka_unit_test(threads_meet_at_a_monitor),
+        cmocka_unit_test(the_first_failure_is_returned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

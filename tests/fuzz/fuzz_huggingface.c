@@ -1,7 +1,7 @@
 /* A whole checkpoint in memory: config, index and shards, tokenizer files. The input is a run of
  * files, each as one byte (which of the names below), three bytes of length (little endian) and so
  * many bytes. */
-#include "checkpoint/checkpoint.h"
+#include "fuzz/files.h"
 
 static const char *const names[] = {
     "config.json",         "generation_config.json", "model.safetensors",
@@ -14,21 +14,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    px_memory_file files[16];
-    size_t count = 0;
-    while (size >= 4 && count < PX_COUNT(files)) {
-        const size_t wanted = data[1] | (size_t)data[2] << 8 | (size_t)data[3] << 16;
-        const size_t length = PX_MIN(wanted, size - 4);
-        files[count++] = (px_memory_file){names[data[0] % PX_COUNT(names)],
-                                          {(const char *)data + 4, length}};
-        data += 4 + length;
-        size -= 4 + length;
-    }
+    px_memory_file files[16] = {{NULL, {NULL, 0}}};
+    const size_t count =
+        fuzz_files_read(data, size, names, PX_COUNT(names), files, PX_COUNT(files));
     px_checkpoint *checkpoint = NULL;
     phlox_error error;
     volatile uint8_t sum = 0;
-    if (px_checkpoint_open_memory(files, count, &checkpoint, &error) != PHLOX_OK) return 0;
-    for (int role = 0; role < PX_ROLES; role++) {
+    const phlox_status status = px_checkpoint_open_memory(files, count, &checkpoint, &error);
+    for (int role = 0; role < PX_ROLES && status == PHLOX_OK; role++) {
         const px_tensor *const tensor = px_checkpoint_tensor(checkpoint, (px_role)role, 0);
         if (!tensor) continue;
         const uint8_t *const bytes = tensor->data;
@@ -36,5 +29,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (size_t i = 0; i < all; i++) sum = (uint8_t)(sum + bytes[i]);
     }
     px_checkpoint_close(&checkpoint);
+    fuzz_files_free(files, count);
     return 0;
 }

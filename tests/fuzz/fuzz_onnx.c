@@ -2,7 +2,7 @@
  * names below), three bytes of length (little endian) and so many bytes. */
 #include "checkpoint/onnx.h"
 
-#include <stdlib.h>
+#include "fuzz/files.h"
 
 static const char *const names[] = {"genai_config.json", "model.onnx", "model.onnx.data", "config.json"};
 
@@ -10,20 +10,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    px_memory_file files[8];
-    size_t count = 0;
-    while (size >= 4 && count < PX_COUNT(files)) {
-        const size_t wanted = data[1] | (size_t)data[2] << 8 | (size_t)data[3] << 16;
-        const size_t length = PX_MIN(wanted, size - 4);
-        files[count++] = (px_memory_file){names[data[0] % PX_COUNT(names)],
-                                          {(const char *)data + 4, length}};
-        data += 4 + length;
-        size -= 4 + length;
-    }
+    px_memory_file files[8] = {{NULL, {NULL, 0}}};
+    const size_t count =
+        fuzz_files_read(data, size, names, PX_COUNT(names), files, PX_COUNT(files));
     px_checkpoint *checkpoint = px_calloc(1, sizeof *checkpoint);
     phlox_error error;
-    if (!checkpoint) return 0;
-    const phlox_status status = px_onnx_open_memory(files, count, checkpoint, &error);
+    const phlox_status status =
+        checkpoint ? px_onnx_open_memory(files, count, checkpoint, &error) : PHLOX_ERROR_MEMORY;
     for (int role = 0; role < PX_ROLES && status == PHLOX_OK; role++) {
         const px_tensor *const tensor = px_checkpoint_tensor(checkpoint, (px_role)role, 0);
         if (!tensor) continue;
@@ -35,5 +28,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         free(scratch);
     }
     px_checkpoint_close(&checkpoint);
+    fuzz_files_free(files, count);
     return 0;
 }

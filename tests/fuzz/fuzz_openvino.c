@@ -2,7 +2,7 @@
  * below), three bytes of length (little endian) and so many bytes. */
 #include "checkpoint/openvino.h"
 
-#include <stdlib.h>
+#include "fuzz/files.h"
 
 static const char *const names[] = {"config.json", "openvino_model.xml", "openvino_model.bin"};
 
@@ -26,22 +26,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    px_memory_file files[PX_COUNT(names)];
-    char *copies[PX_COUNT(names)];
-    size_t count = 0;
-    while (size >= 4 && count < PX_COUNT(files)) {
-        const size_t wanted = data[1] | (size_t)data[2] << 8 | (size_t)data[3] << 16;
-        const size_t length = PX_MIN(wanted, size - 4);
-        /* Exactly as large, so that reading past the end is noticed. */
-        copies[count] = px_strdup((const char *)data + 4, length);
-        char *const exact = copies[count] ? realloc(copies[count], length ? length : 1) : NULL;
-        if (!exact) break;
-        copies[count] = exact;
-        files[count] = (px_memory_file){names[data[0] % PX_COUNT(names)], {exact, length}};
-        count++;
-        data += 4 + length;
-        size -= 4 + length;
-    }
+    px_memory_file files[PX_COUNT(names)] = {{NULL, {NULL, 0}}};
+    const size_t count =
+        fuzz_files_read(data, size, names, PX_COUNT(names), files, PX_COUNT(files));
     px_checkpoint *checkpoint = px_calloc(1, sizeof *checkpoint);
     phlox_error error;
     if (checkpoint && px_openvino_open_memory(files, count, checkpoint, &error) == PHLOX_OK)
@@ -49,6 +36,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (px_checkpoint_tensor(checkpoint, (px_role)role, 0))
                 read_tensor(px_checkpoint_tensor(checkpoint, (px_role)role, 0));
     px_checkpoint_close(&checkpoint);
-    for (size_t i = 0; i < count; i++) free(copies[i]);
+    fuzz_files_free(files, count);
     return 0;
 }

@@ -135,4 +135,20 @@ static inline px_tokenizer *parse_real_phi3(void)
     return t;
 }
 
+static inline px_ids encode(const px_tokenizer *t, phlox_text text, unsigned flags)
+{
+    px_ids ids = {0};
+    assert_ok(px_tokenizer_encode(t, text, flags, -1, &ids, error));
+    return ids;
+}
+
+static inline void check_encode(const px_tokenizer *t, phlox_text text, unsigned flags,
+                                const json_t *want)
+{
+    px_ids expected = json_ids(want), got = encode(t, text, flags);
+    assert_ids(&got, &expected, text);
+    px_ids_free(&expected);
+    px_ids_free(&got);
+}
+
 #endif

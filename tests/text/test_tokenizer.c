@@ -1,21 +1,6 @@
 /* Tokenizers against what the tokenizers package makes of the same texts and ids. */
 #include "text/golden.h"
 
-static px_ids encode(const px_tokenizer *t, phlox_text text, unsigned flags)
-{
-    px_ids ids = {0};
-    assert_ok(px_tokenizer_encode(t, text, flags, -1, &ids, error));
-    return ids;
-}
-
-static void check_encode(const px_tokenizer *t, phlox_text text, unsigned flags, const json_t *want)
-{
-    px_ids expected = json_ids(want), got = encode(t, text, flags);
-    assert_ids(&got, &expected, text);
-    px_ids_free(&expected);
-    px_ids_free(&got);
-}
-
 /* [text, ids as plain text, ids with control tokens, (ids with the post-processor)] */
 static void check_cases(const px_tokenizer *t, json_t *cases)
 {
