@@ -21,6 +21,9 @@ _phlox()
 
     case $before in
     --weight-format) words='f32 f16 bf16 int8 int4 stored' ;;
+    --precision) words='int4 int8 fp16 fp32' ;;
+    --ep) words='cpu cuda dml' ;;
+    --outtype) words='auto f32 f16 bf16 q8_0 q4_0 q4_1' ;;
     --backup-precision) words='int8_asym int8_sym none' ;;
     --group-size-fallback) words='error ignore adjust' ;;
     --quant-method) words='nncf search' ;;
@@ -44,7 +47,8 @@ _phlox()
         compare) words="$model --with --file --raw --ids --random --seed --json --help" ;;
         bench) words="$model --prompt --decode --depth --batch --repeats --csv --markdown --json
             --compare --chart --machine --no-machine --powercap --help" ;;
-        export) words="$model --model --task --trust-remote-code --dataset --num-samples
+        export) words="$model --model --task --trust-remote-code --accept-loss --ep --precision
+            --block-size --accuracy-level --outtype --dataset --num-samples
             --quantization-statistics-path --sensitivity-metric --quant-mode --awq
             --scale-estimation --gptq --lora-correction --help" ;;
         cache) words='--cache-dir --all --help' ;;
@@ -52,7 +56,7 @@ _phlox()
     elif [[ -z $words ]]; then
         case $command in
         cache) ((COMP_CWORD == 2)) && words='ls verify rm' ;;
-        export) ((COMP_CWORD == 2)) && words='openvino' ;;
+        export) ((COMP_CWORD == 2)) && words='openvino onnx gguf huggingface' ;;
         help) words=$commands ;;
         esac
     fi

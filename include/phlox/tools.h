@@ -56,23 +56,39 @@ PHLOX_API const char *const *phlox_chat_formats(void);
 
 /* ---- export -------------------------------------------------------------------------------- */
 
+/* What only some forms know. */
+typedef enum phlox_provider { PHLOX_PROVIDER_CPU, PHLOX_PROVIDER_CUDA, PHLOX_PROVIDER_DML } phlox_provider;
+
+typedef struct phlox_export_options {
+    size_t struct_size; /* set by the initialiser */
+    /* Where the form has no counterpart of a stored encoding that keeps every value, round again: to the
+     * weight format asked for, or to what the form has that is near. Else that is an error. */
+    bool accept_loss;
+    phlox_provider provider; /* onnx: the execution provider that the graph is for */
+    int32_t accuracy_level;  /* onnx: of MatMulNBits, 0 to 4; -1: 4 for the CPU, else 0 */
+} phlox_export_options;
+
+PHLOX_API void phlox_export_options_init(phlox_export_options *options);
+
 typedef struct phlox_export_result {
     char weights[96]; /* what they have become: "int4 sym g128, embedding and lm_head int8" */
     char note[256];   /* where it is not what the form's own tool would do by default; else "" */
 } phlox_export_result;
 
 /*
- * Writes the model at `path` (NULL: the built-in one) in another published form to the directory `out`,
- * which must not exist or be empty, and which appears when it is complete. Forms: "openvino".
+ * Writes the model at `path` (NULL: the built-in one) in another published form to `out`, which must not
+ * exist or be an empty directory, and which appears when it is complete. Forms: "openvino".
  *
  * Of `options` (NULL: all defaults) those count that say what the weights become, `threads` and
- * `progress`. Without a weight format, models from a billion parameters on become int8 and others stay
- * floats; int4 by itself takes the group size that `optimum-cli export openvino` takes for the model.
- * Integers that are stored stay as they are. `result` may be NULL.
+ * `progress`. What they leave open is as the form's own tool has it: for OpenVINO models from a billion
+ * parameters on become int8 and others stay floats, and int4 by itself takes the group size that
+ * `optimum-cli export openvino` takes for the model. Integers that are stored stay as they are; a form
+ * that cannot hold them is PHLOX_ERROR_UNSUPPORTED, naming the tensor. `words` and `result` may be NULL.
  */
 PHLOX_API phlox_status phlox_export(const char *path, const char *form, const char *out,
                                     const phlox_model_options *options,
-                                    phlox_export_result *result, phlox_error *error);
+                                    const phlox_export_options *words, phlox_export_result *result,
+                                    phlox_error *error);
 
 /* ---- measures ------------------------------------------------------------------------------ */
 

@@ -13,6 +13,8 @@
 #include "quant/quant.h"
 
 typedef struct px_tensor px_tensor;
+typedef struct px_export px_export; /* export.h */
+struct px_export_item;
 
 /* Integers of a published quantized model: w = (q - zero) * scale, in groups of columns. */
 typedef struct px_integers {
@@ -88,25 +90,6 @@ typedef struct px_checkpoint {
     void (*close)(void *owner);
 } px_checkpoint;
 
-/* What a matrix becomes in an export: integers of `format`, or floats of `type` where it has no bits.
- * A tensor with integers keeps them: its format says the same. */
-typedef struct px_export_item {
-    const px_tensor *tensor;
-    px_quant_format format;
-    px_float_type type;
-} px_export_item;
-
-typedef struct px_export {
-    const px_checkpoint *checkpoint;
-    const px_export_item *items; /* in the order of the graph: embedding, layers, lm_head unless tied */
-    size_t count;
-    px_quant_options quant;      /* what the user asked for, to be written down */
-    const char *directory;       /* where the files go; it exists */
-    px_pool *pool;
-    phlox_progress_fn *progress; /* may be NULL */
-    void *progress_user;
-} px_export;
-
 /* One published form. */
 typedef struct px_form {
     const char *name;
@@ -114,7 +97,17 @@ typedef struct px_form {
     bool (*detect)(const char *path);
     phlox_status (*open)(const char *path, px_checkpoint *out, phlox_error *error);
     /* Writes the form's files; NULL: phlox cannot. */
-    phlox_status (*write)(const px_export *job, phlox_error *error);
+    phlox_status (*write)(px_export *job, phlox_error *error);
+    /* Fills in what the user left open of the weights' format, and says in `note` (of `size` bytes) where
+     * that is not what the form's own tool does. */
+    void (*choose)(const px_export *job, phlox_model_options *options, char *note, size_t size);
+    /* Whether the form holds the item's stored integers, or floats, without loss. May change how the item
+     * is to be laid out. */
+    bool (*holds)(const px_export *job, struct px_export_item *item);
+    /* Sets the format that the form has for an item which it does not hold, when loss is accepted: `bits`
+     * is 4 or 8. */
+    void (*nearest)(const px_export *job, struct px_export_item *item, int bits);
+    bool is_file; /* what is written is one file, not a directory */
 } px_form;
 
 /* The form with this name, or NULL. */

@@ -410,4 +410,4 @@ static phlox_status gguf_open(const char *path, px_checkpoint *out, phlox_error 
     return open_files(form, out, error);
 }
 
-const px_form px_form_gguf = {"gguf", gguf_detect, gguf_open, NULL};
+const px_form px_form_gguf = {.name = "gguf", .detect = gguf_detect, .open = gguf_open};

@@ -257,4 +257,4 @@ phlox_status px_huggingface_open_memory(const px_memory_file *files, size_t coun
                      error);
 }
 
-const px_form px_form_huggingface = {"huggingface", huggingface_detect, huggingface_open, NULL};
+const px_form px_form_huggingface = {.name = "huggingface", .detect = huggingface_detect, .open = huggingface_open};

@@ -181,4 +181,7 @@ phlox_status px_openvino_open_memory(const px_memory_file *files, size_t count, 
     return open_from((px_directory){.memory = files, .memory_count = count}, out, error);
 }
 
-const px_form px_form_openvino = {"openvino", openvino_detect, openvino_open, px_openvino_write};
+const px_form px_form_openvino = {
+    .name = "openvino", .detect = openvino_detect, .open = openvino_open, .write = px_openvino_write,
+    .choose = px_openvino_choose, .holds = px_openvino_holds, .nearest = px_openvino_nearest,
+};

@@ -3,7 +3,8 @@
 #include "checkpoint/openvino.h"
 
 #include "base/half.h"
-#include "checkpoint/config.h"
+#include "base/json.h"
+#include "checkpoint/export.h"
 #include "checkpoint/openvino_network.h"
 #include "checkpoint/openvino_tokenizer.h"
 
@@ -13,41 +14,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A thread takes so many rows of a matrix at a time, an even number, so that pairs of 4-bit values do
- * not cross from one to the next; between slices progress is reported. */
-enum { BLOCK_VALUES = 1 << 19, SLICE_BLOCKS = 32 };
-
 /* Where the parts of a matrix are in the file. */
 struct place {
     uint64_t data, scales, zeros;
 };
 
 struct writer {
-    const px_export *job;
+    px_export *job;
     px_out_file bin;
     struct place *places; /* [job->count] */
     bool plain;           /* nothing is quantized: float constants are float16 all over */
 };
-
-static const px_export_item *find_item(const struct writer *writer, px_role role, int32_t layer)
-{
-    for (size_t i = 0; i < writer->job->count; i++) {
-        const px_tensor *const tensor = writer->job->items[i].tensor;
-        if (tensor->role == role && tensor->layer == layer) return &writer->job->items[i];
-    }
-    return NULL;
-}
-
-static int64_t item_groups(const px_export_item *item)
-{
-    const int64_t size = item->format.group_size;
-    return size > 0 ? item->tensor->columns / size : 1;
-}
-
-static bool half_scales(const px_export_item *item)
-{
-    return !item->tensor->integers.bits || item->tensor->integers.half_scales;
-}
 
 /* ---- the graph ----------------------------------------------------------------------------- */
 
@@ -91,14 +68,14 @@ static px_ir_value integer_weight(px_ir *ir, const px_export_item *item, const c
 {
     const px_quant_format *const format = &item->format;
     const int64_t rows = item->tensor->rows, columns = item->tensor->columns;
-    const int64_t groups = item_groups(item);
+    const int64_t groups = px_export_groups(item);
     const bool grouped = format->group_size > 0;
     const px_ir_shape shape = grouped ? PX_IR_SHAPE(rows, groups, columns / groups)
                                       : PX_IR_SHAPE(rows, columns);
     const px_ir_shape scales = grouped ? PX_IR_SHAPE(rows, groups, 1) : PX_IR_SHAPE(rows, 1);
     const px_ir_type unsigned_type = format->bits == 4 ? PX_IR_U4 : PX_IR_U8;
     const px_ir_type signed_type = format->bits == 4 ? PX_IR_I4 : PX_IR_I8;
-    const px_ir_type scale_type = half_scales(item) ? PX_IR_F16 : PX_IR_F32;
+    const px_ir_type scale_type = px_export_half_scales(item) ? PX_IR_F16 : PX_IR_F32;
     const char *const float_name = scale_type == PX_IR_F16 ? "destination_type=\"f16\""
                                                            : "destination_type=\"f32\"";
     char part[192];
@@ -130,19 +107,10 @@ static px_ir_value integer_weight(px_ir *ir, const px_export_item *item, const c
 static px_ir_value norm_weight(const struct writer *writer, px_ir *ir, px_role role, int32_t layer)
 {
     const px_tensor *const tensor = px_checkpoint_tensor(writer->job->checkpoint, role, layer);
-    const size_t columns = (size_t)tensor->columns;
     const px_ir_shape shape = PX_IR_SHAPE(1, 1, tensor->columns);
-    float *const values = malloc(columns * sizeof *values);
-    if (!values) {
-        px_ir_fail_memory(ir, columns * sizeof *values);
-        return (px_ir_value){.shape = shape};
-    }
-    px_tensor_load(tensor, 0, 1, values, NULL);
-    for (size_t i = 0; i < columns; i++)
-        if (!isfinite(values[i]) && ir->status == PHLOX_OK)
-            ir->status = px_fail(ir->error, PHLOX_ERROR_FORMAT,
-                                 "%s: tensor %s: column %zu is %g, which is not a weight; download "
-                                 "the file again", tensor->file, tensor->name, i, (double)values[i]);
+    float *values = NULL;
+    if (ir->status == PHLOX_OK)
+        ir->status = px_export_norm(writer->job, role, layer, &values, ir->error);
     const px_ir_value value = px_ir_const(ir, NULL, PX_IR_F32, shape, values);
     free(values);
     return value;
@@ -153,7 +121,7 @@ static px_ir_value add_weight(void *user, px_ir *ir, px_role role, int32_t layer
     struct writer *const writer = user;
     if (px_role_is_norm(role)) return norm_weight(writer, ir, role, layer);
     const bool tied = role == PX_LM_HEAD && writer->job->checkpoint->desc.tied_embeddings;
-    const px_export_item *const item = find_item(writer, tied ? PX_EMBEDDING : role, layer);
+    const px_export_item *const item = px_export_find(writer->job, role, layer);
     struct place *const place = &writer->places[item - writer->job->items];
     char name[160];
     if (px_role_is_layered(role))
@@ -167,151 +135,64 @@ static px_ir_value add_weight(void *user, px_ir *ir, px_role role, int32_t layer
 /* ---- the bytes ----------------------------------------------------------------------------- */
 
 struct filling {
-    const struct writer *writer;
-    const px_export_item *item;
+    const px_out_file *bin;
     const struct place *place;
-    int64_t first_row; /* of the slice */
 };
 
-/* Two 4-bit values a byte, the first in the low half; in place. */
-static size_t pack_nibbles(uint8_t *q, size_t count)
-{
-    for (size_t i = 0; i + 1 < count; i += 2) q[i / 2] = (uint8_t)((q[i] & 15) | q[i + 1] << 4);
-    if (count % 2) q[count / 2] = q[count - 1] & 15;
-    return (count + 1) / 2;
-}
-
-static phlox_status fill_integers(const struct filling *job, int64_t begin, int64_t rows,
-                                  uint8_t *q, float *scales, uint8_t *zeros, float *loaded,
+static phlox_status fill_integers(const struct filling *filling, const px_export_rows *rows,
                                   phlox_error *error)
 {
-    const px_export_item *const item = job->item;
-    const px_tensor *const tensor = item->tensor;
-    const px_quant_format *const format = &item->format;
-    const int64_t groups = item_groups(item);
-    const size_t count = (size_t)(rows * tensor->columns), scale_count = (size_t)(rows * groups);
-    if (tensor->integers.bits) {
-        PX_TRY(px_tensor_read_integers(tensor, begin, rows, q, scales, zeros, error));
-        if (format->symmetric)
-            for (size_t i = 0; i < count; i++) q[i] ^= format->bits == 4 ? 8 : 128;
-    } else {
-        px_float_type type;
-        const void *const source = px_tensor_rows(tensor, begin, rows, loaded, &type);
-        const phlox_status status =
-            px_quantize_rows(format, type, source, rows, tensor->columns, q, scales,
-                             format->symmetric ? NULL : zeros, error);
-        if (status != PHLOX_OK)
-            return px_error_prefix(error, status, "%s: tensor %s, rows from %" PRId64, tensor->file,
-                                   tensor->name, begin);
+    const px_export_item *const item = rows->item;
+    const struct place *const place = filling->place;
+    const bool is_int4 = item->format.bits == 4;
+    const size_t count = (size_t)(rows->rows * item->tensor->columns);
+    const size_t scale_count = (size_t)(rows->rows * rows->groups);
+    const uint64_t before = (uint64_t)(rows->begin * item->tensor->columns);
+    const uint64_t scales_before = (uint64_t)(rows->begin * rows->groups);
+    if (item->format.symmetric) /* signed */
+        for (size_t i = 0; i < count; i++) rows->q[i] ^= is_int4 ? 8 : 128;
+    const size_t bytes = is_int4 ? px_export_pack_nibbles(rows->q, count) : count;
+    PX_TRY(px_out_write(filling->bin, place->data + (is_int4 ? before / 2 : before), rows->q, bytes,
+                        error));
+    if (!item->format.symmetric) {
+        const size_t zero_bytes =
+            is_int4 ? px_export_pack_nibbles(rows->zeros, scale_count) : scale_count;
+        PX_TRY(px_out_write(filling->bin,
+                            place->zeros + (is_int4 ? scales_before / 2 : scales_before),
+                            rows->zeros, zero_bytes, error));
     }
-    const px_out_file *const bin = &job->writer->bin;
-    const bool is_int4 = format->bits == 4;
-    const size_t bytes = is_int4 ? pack_nibbles(q, count) : count;
-    const uint64_t values_before = (uint64_t)(begin * tensor->columns);
-    const uint64_t scales_before = (uint64_t)(begin * groups);
-    PX_TRY(px_out_write(bin, job->place->data + (is_int4 ? values_before / 2 : values_before), q,
-                        bytes, error));
-    if (!format->symmetric) {
-        const size_t zero_bytes = is_int4 ? pack_nibbles(zeros, scale_count) : scale_count;
-        PX_TRY(px_out_write(bin, job->place->zeros + (is_int4 ? scales_before / 2 : scales_before),
-                            zeros, zero_bytes, error));
-    }
-    if (!half_scales(item))
-        return px_out_write(bin, job->place->scales + scales_before * sizeof *scales, scales,
-                            scale_count * sizeof *scales, error);
-    uint16_t *const halves = (uint16_t *)scales; /* each is written behind where it is read */
+    if (!px_export_half_scales(item))
+        return px_out_write(filling->bin, place->scales + scales_before * sizeof(float),
+                            rows->scales, scale_count * sizeof(float), error);
+    uint16_t *const halves = (uint16_t *)rows->scales; /* each is written behind where it is read */
     for (size_t i = 0; i < scale_count; i++) {
-        const uint16_t half = px_f32_to_f16(scales[i]);
+        const uint16_t half = px_f32_to_f16(rows->scales[i]);
         memcpy(halves + i, &half, sizeof half);
     }
-    return px_out_write(bin, job->place->scales + scales_before * sizeof *halves, halves,
+    return px_out_write(filling->bin, place->scales + scales_before * sizeof *halves, halves,
                         scale_count * sizeof *halves, error);
 }
 
-static phlox_status fill_floats(const struct filling *job, int64_t begin, int64_t rows,
-                                float *loaded, void *scratch, phlox_error *error)
+static phlox_status fill_rows(void *user, const px_export_rows *rows, phlox_error *error)
 {
-    const px_tensor *const tensor = job->item->tensor;
-    const px_float_type type = job->item->type;
-    const size_t count = (size_t)(rows * tensor->columns), size = px_float_size(type);
-    px_tensor_load(tensor, begin, rows, loaded, scratch);
-    const float most = type == PX_FLOAT_F16 ? 65519.996f : INFINITY;
-    for (size_t i = 0; i < count; i++) {
-        if (fabsf(loaded[i]) < most) {
-            /* Each is written behind where it is read. */
-            const uint16_t value =
-                type == PX_FLOAT_F16 ? px_f32_to_f16(loaded[i]) : px_f32_to_bf16(loaded[i]);
-            if (type != PX_FLOAT_F32) memcpy((char *)loaded + 2 * i, &value, sizeof value);
-            continue;
-        }
-        return px_fail(error, PHLOX_ERROR_FORMAT,
-                       "%s: tensor %s: row %" PRId64 ", column %" PRId64 " is %g, which %s",
-                       tensor->file, tensor->name, begin + (int64_t)i / tensor->columns,
-                       (int64_t)i % tensor->columns, (double)loaded[i],
-                       isfinite(loaded[i]) ? "float16 cannot hold; use --weight-format fp32"
-                                           : "is not a weight; download the file again");
-    }
-    return px_out_write(&job->writer->bin,
-                        job->place->data + (uint64_t)(begin * tensor->columns) * size, loaded,
-                        count * size, error);
+    const struct filling *const filling = user;
+    if (rows->q) return fill_integers(filling, rows, error);
+    const uint64_t columns = (uint64_t)rows->item->tensor->columns;
+    const size_t size = px_float_size(rows->item->type);
+    return px_out_write(filling->bin, filling->place->data + (uint64_t)rows->begin * columns * size,
+                        rows->values, (size_t)rows->rows * columns * size, error);
 }
 
-static phlox_status fill_block(const struct filling *job, int64_t begin, int64_t rows,
-                               phlox_error *error)
-{
-    const px_export_item *const item = job->item;
-    const px_tensor *const tensor = item->tensor;
-    const bool is_integer = item->format.bits > 0;
-    const size_t count = (size_t)(rows * tensor->columns);
-    const size_t groups = is_integer ? (size_t)(rows * item_groups(item)) : 0;
-    const size_t loaded = !is_integer || tensor->load ? count * sizeof(float) : 0;
-    const size_t rest = is_integer ? groups * (sizeof(float) + 1) + count
-                                   : px_tensor_scratch(tensor, rows);
-    const size_t bytes = loaded + rest;
-    char *const memory = malloc(bytes);
-    if (!memory) return px_fail_memory(error, bytes);
-    float *const scales = (float *)(void *)(memory + loaded);
-    uint8_t *const zeros = (uint8_t *)(scales + groups);
-    const phlox_status status =
-        is_integer ? fill_integers(job, begin, rows, zeros + groups, scales, zeros,
-                                   (float *)(void *)memory, error)
-                   : fill_floats(job, begin, rows, (float *)(void *)memory, scales, error);
-    free(memory);
-    px_tensor_drop(tensor, begin, rows);
-    return status;
-}
-
-static phlox_status fill_rows(void *context, int64_t begin, int64_t end, phlox_error *error)
-{
-    const struct filling *const job = context;
-    return fill_block(job, job->first_row + begin, end - begin, error);
-}
-
-static phlox_status fill_item(const struct writer *writer, size_t index, phlox_progress *progress,
-                              phlox_error *error)
-{
-    const px_export *const job = writer->job;
-    const px_export_item *const item = &job->items[index];
-    const px_tensor *const tensor = item->tensor;
-    struct filling filling = {.writer = writer, .item = item, .place = &writer->places[index]};
-    const int64_t block = PX_MAX(BLOCK_VALUES / tensor->columns / 2, 1) * 2;
-    for (int64_t rows; filling.first_row < tensor->rows; filling.first_row += rows) {
-        rows = PX_MIN(tensor->rows - filling.first_row, SLICE_BLOCKS * block);
-        PX_TRY(px_pool_try(job->pool, rows, block, fill_rows, &filling, error));
-        progress->done += (uint64_t)(rows * tensor->row_bytes);
-        if (job->progress && !job->progress(job->progress_user, progress))
-            return px_fail(error, PHLOX_ERROR_CANCELLED, "the export was cancelled");
-    }
-    return PHLOX_OK;
-}
-
+/* Rows are taken in pairs, so that two 4-bit values of a byte are never in two blocks. */
 static phlox_status fill(const struct writer *writer, phlox_error *error)
 {
-    const px_export *const job = writer->job;
-    phlox_progress progress = {.what = "writing weights", .is_bytes = true};
-    for (size_t i = 0; i < job->count; i++)
-        progress.total += (uint64_t)(job->items[i].tensor->rows * job->items[i].tensor->row_bytes);
-    for (size_t i = 0; i < job->count; i++) PX_TRY(fill_item(writer, i, &progress, error));
+    px_export *const job = writer->job;
+    px_export_start(job);
+    for (size_t i = 0; i < job->count; i++) {
+        struct filling filling = {&writer->bin, &writer->places[i]};
+        PX_TRY(px_export_read(job, &job->items[i], 0, job->items[i].tensor->rows, 2, fill_rows,
+                              &filling, error));
+    }
     return PHLOX_OK;
 }
 
@@ -361,57 +242,122 @@ static void describe(const struct writer *writer, char *out, size_t size)
 
 static phlox_status write_model(struct writer *writer, phlox_error *error)
 {
-    const px_export *const job = writer->job;
     char rt_info[1024];
     px_ir ir;
     px_buffer xml = {0};
     px_ir_begin(&ir, &writer->bin, error);
-    px_ir_add_network(&ir, &job->checkpoint->desc, add_weight, writer);
+    px_ir_add_network(&ir, &writer->job->checkpoint->desc, add_weight, writer);
     describe(writer, rt_info, sizeof rt_info);
     phlox_status status = px_ir_finish(&ir, rt_info, &xml);
     if (status == PHLOX_OK) status = fill(writer, error);
     if (status == PHLOX_OK) status = px_out_commit(&writer->bin, error);
-    char path[4096];
-    snprintf(path, sizeof path, "%s/openvino_model.xml", job->directory);
-    if (status == PHLOX_OK) status = px_write_file(path, xml.data, xml.size, error);
+    if (status == PHLOX_OK)
+        status = px_export_write_file(writer->job, "openvino_model.xml",
+                                      (phlox_text){xml.data, xml.size}, error);
     px_buffer_free(&xml);
     return status;
 }
 
-/* Forms that need no config.json have none to copy. */
-static phlox_status write_missing_config(const px_export *job, phlox_error *error)
-{
-    for (size_t i = 0; i < job->checkpoint->beside_count; i++)
-        if (strcmp(job->checkpoint->beside[i].name, "config.json") == 0) return PHLOX_OK;
-    char path[4096];
-    px_buffer text = {0};
-    snprintf(path, sizeof path, "%s/config.json", job->directory);
-    phlox_status status = px_config_write(&job->checkpoint->desc, &text, error);
-    if (status == PHLOX_OK) status = px_write_file(path, text.data, text.size, error);
-    px_buffer_free(&text);
-    return status;
-}
-
-phlox_status px_openvino_write(const px_export *job, phlox_error *error)
+phlox_status px_openvino_write(px_export *job, phlox_error *error)
 {
     struct writer writer = {.job = job, .bin = {.descriptor = -1}, .plain = true};
     for (size_t i = 0; i < job->count; i++) writer.plain &= !job->items[i].format.bits;
     writer.places = px_calloc(job->count, sizeof *writer.places);
     if (!writer.places) return px_fail_memory(error, job->count * sizeof *writer.places);
     char path[4096];
-    phlox_status status = PHLOX_OK;
-    for (size_t i = 0; i < job->checkpoint->beside_count && status == PHLOX_OK; i++) {
-        const px_memory_file *const file = &job->checkpoint->beside[i];
-        snprintf(path, sizeof path, "%s/%s", job->directory, file->name);
-        status = px_write_file(path, file->bytes.data, file->bytes.size, error);
-    }
-    if (status == PHLOX_OK) status = write_missing_config(job, error);
+    snprintf(path, sizeof path, "%s/openvino_model.bin", job->out);
+    phlox_status status = px_export_write_beside(job, error);
     if (status == PHLOX_OK && job->checkpoint->tokenizer_json.size)
-        status = px_openvino_write_tokenizer(job->checkpoint, job->directory, error);
-    snprintf(path, sizeof path, "%s/openvino_model.bin", job->directory);
+        status = px_openvino_write_tokenizer(job->checkpoint, job->out, error);
     if (status == PHLOX_OK) status = px_out_open(&writer.bin, path, 0, error);
     if (status == PHLOX_OK) status = write_model(&writer, error);
     px_out_abandon(&writer.bin);
     free(writer.places);
     return status;
+}
+
+/* ---- what becomes of the weights ----------------------------------------------------------- */
+
+/* What `optimum-cli export openvino --weight-format int4` chooses for a model of this name when nothing
+ * else is asked for (optimum-intel 2.2, _DEFAULT_4BIT_WQ_CONFIGS), and what of it phlox leaves out. */
+static const struct known {
+    const char *name;
+    int32_t group_size;
+    const char *left_out;
+} known[] = {
+    {"Phi-3-mini-4k-instruct", 64, "scale estimation, which needs a dataset"},
+    {"Phi-3.5-mini-instruct", 64, "AWQ"},
+    {"Phi-4-mini-instruct", 64, "AWQ"},
+    {"Phi-4-reasoning", 64, NULL},
+};
+
+/* By the last part of a path. */
+static const struct known *find_known(const char *path)
+{
+    size_t end = strlen(path);
+    while (end && path[end - 1] == '/') end--;
+    size_t begin = end;
+    while (begin && path[begin - 1] != '/') begin--;
+    for (size_t i = 0; i < PX_COUNT(known); i++)
+        if (strlen(known[i].name) == end - begin &&
+            strncmp(path + begin, known[i].name, end - begin) == 0)
+            return &known[i];
+    return NULL;
+}
+
+/* By the name of the directory, or by the one that config.json remembers. */
+static const struct known *recognise(const px_checkpoint *checkpoint)
+{
+    const struct known *found = find_known(checkpoint->path);
+    for (size_t i = 0; i < checkpoint->beside_count && !found; i++) {
+        json_t *config = NULL;
+        if (strcmp(checkpoint->beside[i].name, "config.json") != 0 ||
+            px_json_parse(checkpoint->beside[i].bytes, "config.json", true, &config, NULL) != PHLOX_OK)
+            continue;
+        const char *const name = json_string_value(json_object_get(config, "_name_or_path"));
+        if (name) found = find_known(name);
+        json_decref(config);
+    }
+    return found;
+}
+
+static bool says_nothing_else(const phlox_model_options *o)
+{
+    return !o->group_size && o->symmetry == PHLOX_SYMMETRY_DEFAULT && o->ratio <= 0 &&
+           o->backup_precision == PHLOX_BACKUP_DEFAULT && !o->all_layers &&
+           o->group_size_fallback == PHLOX_FALLBACK_ERROR;
+}
+
+/* Without a format: int8 from a billion parameters on, as optimum does, else the floats that are there. */
+void px_openvino_choose(const px_export *job, phlox_model_options *options, char *note, size_t size)
+{
+    static const uint64_t largest_float = 1000000000;
+    if (job->checkpoint->quantized) return;
+    if (options->weight_format == PHLOX_WEIGHTS_DEFAULT)
+        options->weight_format = px_desc_parameters(&job->checkpoint->desc) >= largest_float
+                                     ? PHLOX_WEIGHTS_INT8
+                                     : PHLOX_WEIGHTS_STORED;
+    if (options->weight_format != PHLOX_WEIGHTS_INT4 || !says_nothing_else(options)) return;
+    const struct known *const found = recognise(job->checkpoint);
+    if (!found) return;
+    options->group_size = found->group_size;
+    if (found->left_out)
+        snprintf(note, size, "for %s optimum-cli adds %s; these are groups of %d without it",
+                 found->name, found->left_out, (int)found->group_size);
+}
+
+/* Groups of one length. */
+bool px_openvino_holds(const px_export *job, px_export_item *item)
+{
+    (void)job;
+    const int64_t group = item->format.group_size;
+    return !item->format.bits || group < 0 || item->tensor->columns % group == 0;
+}
+
+/* int4 in groups of 32 where these divide a row, else a row at once. */
+void px_openvino_nearest(const px_export *job, px_export_item *item, int bits)
+{
+    (void)job;
+    const bool grouped = bits == 4 && item->tensor->columns % 32 == 0;
+    item->format = (px_quant_format){.bits = bits, .group_size = grouped ? 32 : -1};
 }

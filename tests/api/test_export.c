@@ -93,7 +93,7 @@ static void openvino_bytes(void **state)
         phlox_error error;
         test_path(source, GOLDEN "/family/%s", member);
         test_path(out, "%s/%zu", directory, count);
-        MUST(phlox_export(source, "openvino", out, &options, NULL, &error));
+        MUST(phlox_export(source, "openvino", out, &options, NULL, NULL, &error));
         uint64_t got = fnv_of(test_path(path, "%s/openvino_model.xml", out), UINT64_C(0xcbf29ce484222325));
         got = fnv_of(test_path(path, "%s/openvino_model.bin", out), got);
         if (got != sum)
@@ -118,8 +118,8 @@ static void again(void **state)
         phlox_error error;
         phlox_export_result result;
         test_path(path, GOLDEN "/openvino/%s", fixtures[i]);
-        MUST(phlox_export(path, "openvino", test_path(first, "%s/a%zu", directory, i), NULL, NULL, &error));
-        MUST(phlox_export(first, "openvino", test_path(second, "%s/b%zu", directory, i), NULL, &result,
+        MUST(phlox_export(path, "openvino", test_path(first, "%s/a%zu", directory, i), NULL, NULL, NULL, &error));
+        MUST(phlox_export(first, "openvino", test_path(second, "%s/b%zu", directory, i), NULL, NULL, &result,
                           &error));
         assert_true(strncmp(result.weights, "int", 3) == 0);
         char one[TEST_PATH], other[TEST_PATH];
@@ -137,7 +137,7 @@ static void again(void **state)
         test_npy_close(&ids);
         /* Asked for as floats, integers are widened. */
         options.weight_format = PHLOX_WEIGHTS_F32;
-        MUST(phlox_export(path, "openvino", test_path(first, "%s/c%zu", directory, i), &options, &result,
+        MUST(phlox_export(path, "openvino", test_path(first, "%s/c%zu", directory, i), &options, NULL, &result,
                           &error));
         assert_string_equal(result.weights, "f32");
     }
@@ -161,33 +161,33 @@ static void nothing_is_left_or_lost(void **state)
     phlox_model_options options;
     phlox_model_options_init(&options);
     const char *const source = GOLDEN "/family/phi4";
-    MUST_FAIL(phlox_export(source, "gguf2", out, NULL, NULL, &error), PHLOX_ERROR_ARGUMENT, "gguf2");
-    MUST_FAIL(phlox_export(GOLDEN "/none", "openvino", out, NULL, NULL, &error), PHLOX_ERROR_NOT_FOUND,
+    MUST_FAIL(phlox_export(source, "gguf2", out, NULL, NULL, NULL, &error), PHLOX_ERROR_ARGUMENT, "gguf2");
+    MUST_FAIL(phlox_export(GOLDEN "/none", "openvino", out, NULL, NULL, NULL, &error), PHLOX_ERROR_NOT_FOUND,
               "none");
     options.progress = cancel;
-    MUST_FAIL(phlox_export(source, "openvino", out, &options, NULL, &error), PHLOX_ERROR_CANCELLED,
+    MUST_FAIL(phlox_export(source, "openvino", out, &options, NULL, NULL, &error), PHLOX_ERROR_CANCELLED,
               "cancelled");
     assert_int_equal(test_for_each(directory, NULL, NULL), 0);
     options.progress = NULL;
     options.weight_format = PHLOX_WEIGHTS_INT4;
     options.group_size = 100;
-    MUST_FAIL(phlox_export(source, "openvino", out, &options, NULL, &error), PHLOX_ERROR_ARGUMENT,
+    MUST_FAIL(phlox_export(source, "openvino", out, &options, NULL, NULL, &error), PHLOX_ERROR_ARGUMENT,
               "group");
     assert_int_equal(test_for_each(directory, NULL, NULL), 0);
     /* What is there already stays. */
     assert_int_equal(mkdir(out, 0777), 0);
     test_write_text(out, "mine.txt", "mine");
-    MUST_FAIL(phlox_export(source, "openvino", out, NULL, NULL, &error), PHLOX_ERROR_ARGUMENT,
+    MUST_FAIL(phlox_export(source, "openvino", out, NULL, NULL, NULL, &error), PHLOX_ERROR_ARGUMENT,
               "is there already");
     assert_true(test_exists(test_path(path, "%s/mine.txt", out)));
     test_remove(out);
     test_write_text(directory, "out", "a file");
-    MUST_FAIL(phlox_export(source, "openvino", out, NULL, NULL, &error), PHLOX_ERROR_ARGUMENT,
+    MUST_FAIL(phlox_export(source, "openvino", out, NULL, NULL, NULL, &error), PHLOX_ERROR_ARGUMENT,
               "is there already");
     test_remove(out);
     /* A link is no directory to write to, wherever it leads. */
     assert_int_equal(symlink("elsewhere", out), 0);
-    MUST_FAIL(phlox_export(source, "openvino", out, NULL, NULL, &error), PHLOX_ERROR_ARGUMENT,
+    MUST_FAIL(phlox_export(source, "openvino", out, NULL, NULL, NULL, &error), PHLOX_ERROR_ARGUMENT,
               "is there already");
     assert_int_equal(remove(out), 0);
     /* An empty directory is taken; it stays when the export fails, and what is called as if an export had
@@ -197,10 +197,10 @@ static void nothing_is_left_or_lost(void **state)
     assert_int_equal(mkdir(path, 0777), 0);
     test_write_text(path, "openvino_model.bin", "half");
     options = (phlox_model_options){.struct_size = sizeof options, .progress = cancel};
-    MUST_FAIL(phlox_export(source, "openvino", out, &options, NULL, &error), PHLOX_ERROR_CANCELLED,
+    MUST_FAIL(phlox_export(source, "openvino", out, &options, NULL, NULL, &error), PHLOX_ERROR_CANCELLED,
               "cancelled");
     assert_int_equal(test_for_each(directory, NULL, NULL), 2);
-    MUST(phlox_export(source, "openvino", out, NULL, NULL, &error));
+    MUST(phlox_export(source, "openvino", out, NULL, NULL, NULL, &error));
     assert_int_equal(test_for_each(directory, NULL, NULL), 2);
     assert_true(test_exists(test_path(path, "%s/openvino_model.xml", out)));
     assert_true(test_exists(test_path(path, "%s/out.partial/openvino_model.bin", directory)));
@@ -222,15 +222,15 @@ static void defaults_of_known_models(void **state)
     phlox_model_options_init(&options);
     options.weight_format = PHLOX_WEIGHTS_INT4;
     options.threads = 1;
-    MUST(phlox_export(source, "openvino", test_path(out, "%s/a", directory), &options, &result, &error));
+    MUST(phlox_export(source, "openvino", test_path(out, "%s/a", directory), &options, NULL, &result, &error));
     assert_non_null(strstr(result.weights, "int4 asym g64"));
     assert_non_null(strstr(result.note, "scale estimation"));
     options.symmetry = PHLOX_SYM;
-    MUST(phlox_export(source, "openvino", test_path(out, "%s/b", directory), &options, &result, &error));
+    MUST(phlox_export(source, "openvino", test_path(out, "%s/b", directory), &options, NULL, &result, &error));
     assert_non_null(strstr(result.weights, "int4 sym g128"));
     assert_string_equal(result.note, "");
     options = (phlox_model_options){.struct_size = sizeof options};
-    MUST(phlox_export(source, "openvino", test_path(out, "%s/c", directory), &options, &result, &error));
+    MUST(phlox_export(source, "openvino", test_path(out, "%s/c", directory), &options, NULL, &result, &error));
     assert_string_equal(result.weights, "bf16");
     test_remove(directory);
 }

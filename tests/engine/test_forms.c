@@ -199,7 +199,7 @@ static void add_exports(struct table *table, const char *directory)
         options.symmetry = exports[i].symmetry;
         options.group_size = exports[i].group;
         MUST(phlox_export(test_path(source, FAMILY "/%s", exports[i].member), "openvino",
-                          test_path(out, "%s/%zu", directory, i), &options, NULL, &error));
+                          test_path(out, "%s/%zu", directory, i), &options, NULL, NULL, &error));
         add_fixture(out, "export", table);
     }
     table->written = false;
