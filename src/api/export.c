@@ -36,6 +36,22 @@ static bool keeps_values(const px_export *job, const px_form *form, px_export_it
     return form->holds(job, item);
 }
 
+/* To what the user asked for, else to the groups that are stored, else to what the form has. */
+static void round_again(const px_export *job, const px_form *form, px_export_item *item)
+{
+    const px_tensor *const tensor = item->tensor;
+    const phlox_weight_format asked = job->asked.weight_format;
+    const bool names_floats = asked == PHLOX_WEIGHTS_F32 || asked == PHLOX_WEIGHTS_F16 ||
+                              asked == PHLOX_WEIGHTS_BF16;
+    const int64_t group = item->format.group_size;
+    const int stored_bits = tensor->row_bytes * 8 < tensor->columns * 5 ? 4 : 8;
+    const int bits = item->format.bits ? item->format.bits : stored_bits;
+    const bool fits = item->kept ? bits == 4 && (group < 0 || tensor->columns % group == 0)
+                                 : item->format.bits || names_floats;
+    item->kept = false;
+    if (!fits || !form->holds(job, item)) form->nearest(job, item, bits);
+}
+
 static phlox_status fill_item(const px_export *job, const px_form *form, px_export_item *item,
                               phlox_error *error)
 {
@@ -48,12 +64,7 @@ static phlox_status fill_item(const px_export *job, const px_form *form, px_expo
                        "%s: tensor %s is %s, which %s does not keep to the last bit; --accept-loss rounds "
                        "it again, --weight-format fp32 writes it widened", tensor->file, tensor->name,
                        stored, form->name);
-    const bool rounds = item->format.bits && !item->kept;
-    const int bits = item->kept ? item->format.bits
-                     : rounds   ? item->format.bits
-                     : tensor->row_bytes * 8 < tensor->columns * 5 ? 4 : 8;
-    item->kept = false;
-    if (!rounds || !form->holds(job, item)) form->nearest(job, item, bits);
+    round_again(job, form, item);
     return PHLOX_OK;
 }
 
@@ -169,7 +180,7 @@ phlox_status phlox_export(const char *path, const char *form_name, const char *o
     job.progress_user = job.asked.progress_user;
     const px_form *const form = px_form_by_name(form_name);
     if (!form || !form->write)
-        return px_fail(error, PHLOX_ERROR_ARGUMENT, "%s is no form that phlox writes; use openvino",
+        return px_fail(error, PHLOX_ERROR_ARGUMENT, "%s is no form that phlox writes; use openvino or onnx",
                        form_name);
     px_checkpoint *checkpoint = NULL;
     PX_TRY(px_builtin_open_or(path, &checkpoint, error));

@@ -101,8 +101,8 @@ typedef struct px_form {
     /* Fills in what the user left open of the weights' format, and says in `note` (of `size` bytes) where
      * that is not what the form's own tool does. */
     void (*choose)(const px_export *job, phlox_model_options *options, char *note, size_t size);
-    /* Whether the form holds the item's stored integers, or floats, without loss. May change how the item
-     * is to be laid out. */
+    /* Whether the form holds the item's integers as they are. May change how the item is to be laid out, and
+     * the type of floats. */
     bool (*holds)(const px_export *job, struct px_export_item *item);
     /* Sets the format that the form has for an item which it does not hold, when loss is accepted: `bits`
      * is 4 or 8. */

@@ -161,4 +161,7 @@ phlox_status px_onnx_open_memory(const px_memory_file *files, size_t count, px_c
     return open_from((px_directory){.memory = files, .memory_count = count}, out, error);
 }
 
-const px_form px_form_onnx = {.name = "onnx", .detect = onnx_detect, .open = onnx_open};
+const px_form px_form_onnx = {
+    .name = "onnx", .detect = onnx_detect, .open = onnx_open, .write = px_onnx_write,
+    .choose = px_onnx_choose, .holds = px_onnx_holds, .nearest = px_onnx_nearest,
+};

@@ -174,20 +174,26 @@ static void add_fixture(const char *path, const char *name, void *user)
 static void add_exports(struct table *table, const char *directory)
 {
     static const struct {
-        const char *member;
+        const char *form, *member;
         phlox_weight_format format;
         phlox_symmetry symmetry;
         int32_t group;
     } exports[] = {
-        {"f32", PHLOX_WEIGHTS_F32, PHLOX_SYMMETRY_DEFAULT, 0},
-        {"f16", PHLOX_WEIGHTS_F16, PHLOX_SYMMETRY_DEFAULT, 0},
-        {"phi4", PHLOX_WEIGHTS_STORED, PHLOX_SYMMETRY_DEFAULT, 0},
-        {"phi4", PHLOX_WEIGHTS_INT8, PHLOX_SYM, 0},
-        {"phi4", PHLOX_WEIGHTS_INT8, PHLOX_ASYM, 0},
-        {"phi4-mini", PHLOX_WEIGHTS_INT4, PHLOX_SYM, 32},
-        {"phi4-mini", PHLOX_WEIGHTS_INT4, PHLOX_ASYM, 32},
-        {"phi4-mini", PHLOX_WEIGHTS_INT4, PHLOX_SYM, -1},
-        {"phi4-mini", PHLOX_WEIGHTS_INT4, PHLOX_ASYM, -1},
+        {"openvino", "f32", PHLOX_WEIGHTS_F32, PHLOX_SYMMETRY_DEFAULT, 0},
+        {"openvino", "f16", PHLOX_WEIGHTS_F16, PHLOX_SYMMETRY_DEFAULT, 0},
+        {"openvino", "phi4", PHLOX_WEIGHTS_STORED, PHLOX_SYMMETRY_DEFAULT, 0},
+        {"openvino", "phi4", PHLOX_WEIGHTS_INT8, PHLOX_SYM, 0},
+        {"openvino", "phi4", PHLOX_WEIGHTS_INT8, PHLOX_ASYM, 0},
+        {"openvino", "phi4-mini", PHLOX_WEIGHTS_INT4, PHLOX_SYM, 32},
+        {"openvino", "phi4-mini", PHLOX_WEIGHTS_INT4, PHLOX_ASYM, 32},
+        {"openvino", "phi4-mini", PHLOX_WEIGHTS_INT4, PHLOX_SYM, -1},
+        {"openvino", "phi4-mini", PHLOX_WEIGHTS_INT4, PHLOX_ASYM, -1},
+        {"onnx", "f32", PHLOX_WEIGHTS_F32, PHLOX_SYMMETRY_DEFAULT, 0},
+        {"onnx", "f16", PHLOX_WEIGHTS_F16, PHLOX_SYMMETRY_DEFAULT, 0},
+        {"onnx", "phi4", PHLOX_WEIGHTS_INT8, PHLOX_SYM, 0},
+        {"onnx", "phi4", PHLOX_WEIGHTS_INT8, PHLOX_ASYM, 0},
+        {"onnx", "phi4-mini", PHLOX_WEIGHTS_INT4, PHLOX_SYM, 32},
+        {"onnx", "phi4-mini", PHLOX_WEIGHTS_INT4, PHLOX_ASYM, 32},
     };
     table->written = true;
     for (size_t i = 0; i < PX_COUNT(exports); i++) {
@@ -198,7 +204,7 @@ static void add_exports(struct table *table, const char *directory)
         options.weight_format = exports[i].format;
         options.symmetry = exports[i].symmetry;
         options.group_size = exports[i].group;
-        MUST(phlox_export(test_path(source, FAMILY "/%s", exports[i].member), "openvino",
+        MUST(phlox_export(test_path(source, FAMILY "/%s", exports[i].member), exports[i].form,
                           test_path(out, "%s/%zu", directory, i), &options, NULL, NULL, &error));
         add_fixture(out, "export", table);
     }

@@ -18,22 +18,19 @@ tests/golden/exports.txt has the checksums of exports that went through this; te
 compares with them. --write makes it anew when everything has passed.
 """
 
-import argparse
 import collections
 import json
 import os
 import random
 import re
 import shutil
-import subprocess
 import sys
-import venv
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-FAMILY = ROOT / "tests/golden/family"
+from peers import (FAMILY, ROOT, Failure, arguments, check, checksum, enter_venv, fresh, phlox_logits, phlox_text, run,
+                   steps, write_sums)
+
 TEXT = ROOT / "tests/golden/text"
-LIST = ROOT / "tests/golden/exports.txt"
 PACKAGES = ("openvino", "openvino-genai", "openvino-tokenizers", "optimum-intel[openvino,nncf]", "tokenizers")
 
 MEMBERS = ("phi3-mini-4k", "phi3-mini-128k", "phi3-medium-4k", "phi35-mini", "phi4", "phi4-mini", "head-dim-128")
@@ -53,6 +50,7 @@ FORMATS = (
     ("int4 --group-size 32 --group-size-fallback adjust", ("phi3-mini-4k",)),
     ("int4 --group-size 64 --group-size-fallback ignore", ("phi4-mini",)),
 )
+FILES = ("openvino_model.xml", "openvino_model.bin")
 EXACT = {"KV_CACHE_PRECISION": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "INFERENCE_PRECISION_HINT": "f32"}
 NPU = {
     "NPU_USE_NPUW": "YES",
@@ -62,41 +60,6 @@ NPU = {
     "NPUW_LLM_MAX_PROMPT_LEN": "64",
     "NPUW_LLM_MIN_RESPONSE_LEN": "64",
 }
-
-
-def enter_venv(work):
-    """Goes on inside the venv, which is made when it is not there."""
-    directory = work / "venv-test"
-    python = directory / "bin/python"
-    if Path(sys.prefix).resolve() == directory.resolve():
-        return
-    mark = directory / "installed.txt"
-    if not mark.exists() or mark.read_text() != repr(PACKAGES):
-        print("installing", *PACKAGES, file=sys.stderr)
-        venv.create(directory, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-        mark.write_text(repr(PACKAGES))
-    os.execv(python, [str(python), *sys.argv])
-
-
-class Failure(Exception):
-    pass
-
-
-def check(condition, what):
-    if not condition:
-        raise Failure(what)
-
-
-def fresh(directory):
-    shutil.rmtree(directory, ignore_errors=True)
-    return directory
-
-
-def run(*command):
-    result = subprocess.run([str(word) for word in command], capture_output=True, text=True)
-    check(result.returncode == 0, f"{' '.join(map(str, command))}: {result.stderr[-600:]}")
-    return result.stdout
 
 
 def export(args, member, words, out):
@@ -188,13 +151,9 @@ def logits(compiled, ids, pieces):
     return np.concatenate(out)
 
 
-def phlox_logits(args, member, words, ids, prefill, out):
-    import numpy as np
-
-    words = words.replace("fp32", "f32").replace("fp16", "f16").split()
-    run(args.phlox, "logits", member, "--weight-format", *words, "--exact", "--all", "--no-cache", "--prefill",
-        prefill, "--ids", ",".join(map(str, ids)), "-o", out)
-    return np.load(out)
+def plain(words):
+    """phlox's own words for what optimum calls otherwise."""
+    return ["--weight-format", *words.replace("fp32", "f32").replace("fp16", "f16").split()]
 
 
 def check_logits(args, core, member, words, directory):
@@ -207,7 +166,7 @@ def check_logits(args, core, member, words, directory):
     compiled = core.compile_model(directory / "openvino_model.xml", "CPU", EXACT)
     check_fused(compiled, config["num_hidden_layers"])
     half = len(ids) // 2
-    wanted = phlox_logits(args, member, words, ids, half, args.work / "logits.npy")
+    wanted = phlox_logits(args, member, plain(words), ids, half)
     for pieces in ([len(ids)], [half] + [1] * (len(ids) - half)):
         most = np.abs(logits(compiled, ids, pieces) - wanted).max()
         check(most < 1e-4, f"logits differ by {most}")
@@ -240,25 +199,23 @@ def check_generation(args, work):
     exact = {name: value for name, value in EXACT.items()}
     for words in ("fp32", "int8", "int4 --group-size 64 --sym"):
         out = export(args, source, words, work / "builtin-ov")
-        plain = words.replace("fp32", "f32").split()
         pipeline = openvino_genai.LLMPipeline(str(out), "CPU", **exact)
         settings = openvino_genai.GenerationConfig()
         settings.max_new_tokens = 40
         for prompt in prompts:
-            wanted = run(args.phlox, "run", "-m", source, "--weight-format", *plain, "--exact", "--no-cache",
-                         "--greedy", "--quiet", "--max-new-tokens", 40, prompt).rstrip("\n")
+            wanted = phlox_text(args, source, plain(words), prompt, 40)
             found = str(pipeline.generate(prompt, settings))
             check(found == wanted, f"LLMPipeline, {words}: {found!r}, phlox has {wanted!r}")
         model = OVModelForCausalLM.from_pretrained(out, ov_config=exact)
-        check_causal(args, model, source, plain)
+        check_causal(args, model, source, plain(words))
 
 
-def check_causal(args, model, source, plain):
+def check_causal(args, model, source, words):
     import torch
 
     ids = [int(x) for x in run(args.phlox, "tokenize", source, "What is an NPU?").replace(",", " ").split()]
     found = model.generate(torch.tensor([ids]), max_new_tokens=16, do_sample=False)[0, len(ids) :].tolist()
-    report = json.loads(run(args.phlox, "run", "-m", source, "--weight-format", *plain, "--exact", "--no-cache",
+    report = json.loads(run(args.phlox, "run", "-m", source, *words, "--exact", "--no-cache",
                             "--greedy", "--json", "--max-new-tokens", 16, "--ids", ",".join(map(str, ids))))
     wanted = [token["id"] for token in report["tokens"]]
     check(found[: len(wanted)] == wanted, f"OVModelForCausalLM: {found}, phlox has {wanted}")
@@ -300,15 +257,6 @@ def check_tokenizer(args, core, name, path, work):
 # ---- all --------------------------------------------------------------------------------------
 
 
-def checksum(directory):
-    """FNV-1a of both files, 64 bits."""
-    total = 0xCBF29CE484222325
-    for file in ("openvino_model.xml", "openvino_model.bin"):
-        for byte in (directory / file).read_bytes():
-            total = (total ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return f"{total:016x}"
-
-
 def check_exports(args, core):
     lines, failures = [], 0
     for words, members in FORMATS:
@@ -322,7 +270,7 @@ def check_exports(args, core):
                     compare_weights(ours, theirs)
                 if words in ("fp32", "int8 --sym", "int4 --group-size -1 --sym"):
                     check_npu(core, ours, theirs, ids, wanted)
-                lines.append(f"{checksum(ours)} {name} {words}")
+                lines.append(f"{checksum(ours, *FILES)} openvino {name} {words}")
                 print(f"ok      {name} {words}", flush=True)
             except Failure as failure:
                 failures += 1
@@ -331,34 +279,22 @@ def check_exports(args, core):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("phlox", type=Path)
-    parser.add_argument("--work", type=Path, default=Path.home() / ".cache/phlox-peers")
-    parser.add_argument("--write", action="store_true")
-    args = parser.parse_args()
-    args.phlox, args.work = args.phlox.resolve(), args.work.resolve()
-    args.work.mkdir(parents=True, exist_ok=True)
-    enter_venv(args.work)
+    args = arguments(__doc__.splitlines()[0])
+    enter_venv(args.work / "venv-test", PACKAGES)
     import openvino
     import openvino_tokenizers  # noqa: F401, registers the operations
 
     core = openvino.Core()
     lines, failures = check_exports(args, core)
-    steps = [("generation", lambda: check_generation(args, args.work))]
+    rest = [("generation", lambda: check_generation(args, args.work))]
     tokenizers = [(name, TEXT / f"{name}.tokenizer.json") for name in ("phi4", "phi4-mini", "llama")]
     tokenizers.append(("built-in", ROOT / "models/demo/hf/tokenizer.json"))
     for name, path in tokenizers:
-        steps.append((f"tokenizer {name}", lambda name=name, path=path: check_tokenizer(args, core, name, path, args.work)))
-    for name, step in steps:
-        try:
-            step()
-            print(f"ok      {name}", flush=True)
-        except Failure as failure:
-            failures += 1
-            print(f"FAILED  {name}: {failure}", flush=True)
+        rest.append((f"tokenizer {name}", lambda name=name, path=path: check_tokenizer(args, core, name, path, args.work)))
+    failures += steps(rest)
     print(f"openvino {openvino.__version__}: {len(lines)} exports, {failures} failures")
     if args.write and not failures:
-        LIST.write_text("".join(f"{line}\n" for line in sorted(lines)))
+        write_sums("openvino", lines)
     sys.exit(failures > 0)
 
 
