@@ -1,6 +1,7 @@
 #include "checkpoint/export.h"
 
 #include "base/half.h"
+#include "base/json.h"
 #include "base/os.h"
 #include "checkpoint/config.h"
 
@@ -206,13 +207,57 @@ static phlox_status write_missing_config(const px_export *job, phlox_error *erro
     return status;
 }
 
+/* The content of an added token of tokenizer.json. */
+static const char *find_token(const json_t *tokenizer, int32_t id)
+{
+    size_t i;
+    json_t *token;
+    json_array_foreach (json_object_get(tokenizer, "added_tokens"), i, token)
+        if (json_integer_value(json_object_get(token, "id")) == id)
+            return json_string_value(json_object_get(token, "content"));
+    return NULL;
+}
+
+static void set_text(json_t *object, const char *key, const char *text, size_t size)
+{
+    if (text && size) json_object_set_new(object, key, json_stringn(text, size));
+}
+
+/* What programs want beside a tokenizer.json. */
+static phlox_status write_missing_tokenizer_config(const px_export *job, phlox_error *error)
+{
+    const px_checkpoint *const checkpoint = job->checkpoint;
+    const px_desc *const desc = &checkpoint->desc;
+    json_t *tokenizer = NULL;
+    PX_TRY(px_json_parse(checkpoint->tokenizer_json, "tokenizer.json", false, &tokenizer, error));
+    const char *const bos = desc->bos_id >= 0 ? find_token(tokenizer, desc->bos_id) : NULL;
+    const char *const eos = desc->eos_count ? find_token(tokenizer, desc->eos_ids[0]) : NULL;
+    json_t *const json = json_pack("{s:s, s:b, s:i}", "tokenizer_class", "PreTrainedTokenizerFast",
+                                   "clean_up_tokenization_spaces", 0, "model_max_length",
+                                   desc->max_position);
+    set_text(json, "bos_token", bos, bos ? strlen(bos) : 0);
+    set_text(json, "eos_token", eos, eos ? strlen(eos) : 0);
+    set_text(json, "chat_template", checkpoint->chat_template.data, checkpoint->chat_template.size);
+    char *const text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
+    json_decref(json);
+    json_decref(tokenizer);
+    if (!text) return px_fail_memory(error, sizeof *desc);
+    const phlox_status status =
+        px_export_write_file(job, "tokenizer_config.json", (phlox_text){text, strlen(text)}, error);
+    free(text);
+    return status;
+}
+
 phlox_status px_export_write_beside(const px_export *job, phlox_error *error)
 {
-    bool has_config = false;
-    for (size_t i = 0; i < job->checkpoint->beside_count; i++) {
-        const px_memory_file *const file = &job->checkpoint->beside[i];
+    const px_checkpoint *const checkpoint = job->checkpoint;
+    bool has_config = false, has_tokenizer_config = checkpoint->tokenizer_json.size == 0;
+    for (size_t i = 0; i < checkpoint->beside_count; i++) {
+        const px_memory_file *const file = &checkpoint->beside[i];
         has_config |= strcmp(file->name, "config.json") == 0;
+        has_tokenizer_config |= strcmp(file->name, "tokenizer_config.json") == 0;
         PX_TRY(px_export_write_file(job, file->name, file->bytes, error));
     }
-    return has_config ? PHLOX_OK : write_missing_config(job, error);
+    if (!has_config) PX_TRY(write_missing_config(job, error));
+    return has_tokenizer_config ? PHLOX_OK : write_missing_tokenizer_config(job, error);
 }

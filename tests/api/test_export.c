@@ -202,6 +202,32 @@ static void between_forms(void **state)
     test_remove(directory);
 }
 
+/* Forms that have no tokenizer_config.json and config.json get them in an export. */
+static void files_beside(void **state)
+{
+    (void)state;
+    char directory[TEST_PATH], out[TEST_PATH], path[TEST_PATH];
+    test_directory(directory);
+    static const char *const wanted[] = {
+        "\"tokenizer_class\": \"PreTrainedTokenizerFast\"", "\"bos_token\": \"<s>\"",
+        "\"chat_template\": \"{% for message in messages %}", "\"model_max_length\": 128",
+    };
+    phlox_error error;
+    phlox_model_options options;
+    phlox_model_options_init(&options);
+    options.weight_format = PHLOX_WEIGHTS_F32;
+    MUST(phlox_export(GOLDEN "/gguf/vocab-llama", "onnx", test_path(out, "%s/out", directory), &options, NULL,
+                      NULL, &error));
+    size_t size;
+    char *const text = test_read(test_path(path, "%s/tokenizer_config.json", out), &size);
+    for (size_t i = 0; i < PX_COUNT(wanted); i++)
+        if (!strstr(text, wanted[i])) fail_msg("no %s in %s", wanted[i], text);
+    free(text);
+    assert_true(test_exists(test_path(path, "%s/config.json", out)));
+    assert_true(test_exists(test_path(path, "%s/tokenizer.json", out)));
+    test_remove(directory);
+}
+
 static void losses_are_named(void **state)
 {
     (void)state;
@@ -416,6 +442,7 @@ int main(void)
         cmocka_unit_test(onnx_words),
         cmocka_unit_test(again),
         cmocka_unit_test(between_forms),
+        cmocka_unit_test(files_beside),
         cmocka_unit_test(losses_are_named),
         cmocka_unit_test(nothing_is_left_or_lost),
         cmocka_unit_test(defaults_of_known_models),
