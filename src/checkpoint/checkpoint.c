@@ -105,9 +105,10 @@ const px_tensor *px_checkpoint_tensor(const px_checkpoint *checkpoint, px_role r
 
 void px_tensor_drop(const px_tensor *tensor, int64_t begin, int64_t rows)
 {
-    if (tensor->mapped)
-        px_map_drop((const char *)tensor->data + begin * tensor->row_bytes,
-                    (size_t)(rows * tensor->row_bytes));
+    if (!tensor->mapped || (tensor->whole && begin + rows < tensor->rows)) return;
+    const int64_t first = tensor->whole ? 0 : begin;
+    px_map_drop((const char *)tensor->data + first * tensor->row_bytes,
+                (size_t)((begin + rows - first) * tensor->row_bytes));
 }
 
 int64_t px_tensor_groups(const px_tensor *tensor)

@@ -43,6 +43,7 @@ struct px_tensor {
     int64_t row_bytes;    /* of data, as a row's share of all that is stored for the tensor */
     const void *source;   /* what `load` or `integers.read` needs beside it; the form's own */
     bool mapped;          /* data is rows in a file: its pages may be dropped and come back */
+    bool whole;           /* a row is all over data: all pages are dropped behind the last one */
     const char *encoding; /* the form's word for it, "Q4_K"; NULL: as type and integers say */
     const char *name;     /* in the file, for messages */
     const char *file;     /* path, for messages */

@@ -52,10 +52,6 @@ static phlox_status check_architecture(const json_t *config, const char *name, p
     if (bias)
         return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
                        "%s: attention_bias is true; the family has no biases", name);
-    if (json_is_object(json_object_get(config, "quantization_config")))
-        return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
-                       "%s: the checkpoint is quantized (quantization_config); use the float "
-                       "checkpoint and --weight-format", name);
     return PHLOX_OK;
 }
 

@@ -75,6 +75,14 @@ phlox_status px_directory_optional(px_directory *directory, const char *name, px
     return status == PHLOX_ERROR_NOT_FOUND ? PHLOX_OK : status;
 }
 
+px_dir_file *px_directory_opened(const px_directory *directory, const char *name)
+{
+    for (size_t i = 0; i < directory->file_count; i++)
+        if (strcmp(strrchr(directory->files[i].path, '/') + 1, name) == 0)
+            return &directory->files[i];
+    return NULL;
+}
+
 phlox_status px_directory_check_json(const px_dir_file *file, phlox_error *error)
 {
     if (!file->bytes.size)
@@ -167,14 +175,6 @@ phlox_status px_directory_read_tokenizer(px_directory *directory, px_checkpoint 
 
 /* ---- what goes with an export -------------------------------------------------------------- */
 
-static px_dir_file *find_opened(const px_directory *directory, const char *name)
-{
-    for (size_t i = 0; i < directory->file_count; i++)
-        if (strcmp(strrchr(directory->files[i].path, '/') + 1, name) == 0)
-            return &directory->files[i];
-    return NULL;
-}
-
 phlox_status px_directory_read_beside(px_directory *directory, px_checkpoint *out,
                                       phlox_error *error)
 {
@@ -185,7 +185,7 @@ phlox_status px_directory_read_beside(px_directory *directory, px_checkpoint *ou
     out->beside = px_calloc(PX_COUNT(names), sizeof *out->beside);
     if (!out->beside) return px_fail_memory(error, PX_COUNT(names) * sizeof *out->beside);
     for (size_t i = 0; i < PX_COUNT(names); i++) {
-        px_dir_file *file = find_opened(directory, names[i]);
+        px_dir_file *file = px_directory_opened(directory, names[i]);
         if (!file) PX_TRY(px_directory_optional(directory, names[i], &file, error));
         if (file) out->beside[out->beside_count++] = (px_memory_file){names[i], file->bytes};
     }

@@ -36,6 +36,8 @@ phlox_status px_directory_file(px_directory *directory, const char *name, px_dir
 /* The same, but an absent file is *out == NULL. */
 phlox_status px_directory_optional(px_directory *directory, const char *name, px_dir_file **out,
                                    phlox_error *error);
+/* The file of this name if it was opened, else NULL. */
+px_dir_file *px_directory_opened(const px_directory *directory, const char *name);
 /* Whether a text is a plain file name, which leads out of no directory. */
 bool px_is_plain_name(const char *name);
 /* An error unless the file is of a size that JSON files have. */

@@ -3,8 +3,7 @@
  * tokenizer_config.json, special_tokens_map.json, chat_template.jinja. */
 #include "checkpoint/huggingface.h"
 
-#include "checkpoint/directory.h"
-#include "checkpoint/safetensors.h"
+#include "checkpoint/huggingface_quantized.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -22,6 +21,7 @@ struct huggingface {
     px_directory directory;
     struct shard *shards; /* [PX_MOST_SHARDS] */
     size_t shard_count;
+    px_hf_quantized quantized;
 };
 
 static void huggingface_close(void *owner)
@@ -30,14 +30,16 @@ static void huggingface_close(void *owner)
     for (size_t i = 0; i < form->shard_count; i++)
         px_safetensors_free(&form->shards[i].safetensors);
     px_directory_close(&form->directory);
+    px_hf_quantized_free(&form->quantized);
     free(form->shards);
     free(form);
 }
 
 /* ---- tensors ------------------------------------------------------------------------------- */
 
-/* Finds what a tensor is for; PX_ROLES when its name is not one of the family's. */
-static px_role role_of(const char *name, int64_t *layer)
+/* Finds the module that a tensor belongs to, by the role of its weight, and the tensor's name in it;
+ * PX_ROLES when it is none of the family's. */
+static px_role role_of(const char *name, int64_t *layer, const char **suffix)
 {
     *layer = 0;
     static const char prefix[] = "model.layers.";
@@ -50,10 +52,13 @@ static px_role role_of(const char *name, int64_t *layer)
         if (*digit != '.') return PX_ROLES;
         name = digit + 1;
     }
-    for (int role = 0; role < PX_ROLES; role++)
-        if (px_role_is_layered((px_role)role) == layered &&
-            strcmp(name, px_role_parameter((px_role)role)) == 0)
-            return (px_role)role;
+    for (int role = 0; role < PX_ROLES; role++) {
+        const char *const parameter = px_role_parameter((px_role)role);
+        const size_t length = (size_t)(strrchr(parameter, '.') + 1 - parameter);
+        if (px_role_is_layered((px_role)role) != layered || strncmp(name, parameter, length) != 0) continue;
+        *suffix = name + length;
+        return (px_role)role;
+    }
     return PX_ROLES;
 }
 
@@ -66,31 +71,44 @@ static bool would_matter(const px_desc *desc, const char *name, int64_t layer)
            (length > suffix && strcmp(name + length - suffix, ".bias") == 0);
 }
 
-static bool float_type_of(const char *dtype, px_float_type *out)
+/* Whether it is of a matrix that the published checkpoints have in one with others: GPTQModel 7 splits. */
+static bool is_split(const char *name)
 {
-    if (strcmp(dtype, "BF16") == 0) *out = PX_FLOAT_BF16;
-    else if (strcmp(dtype, "F16") == 0) *out = PX_FLOAT_F16;
-    else if (strcmp(dtype, "F32") == 0) *out = PX_FLOAT_F32;
-    else return false;
-    return true;
+    static const char *const modules[] = {".q_proj.", ".k_proj.", ".v_proj.", ".gate_proj.", ".up_proj."};
+    for (size_t i = 0; i < PX_COUNT(modules); i++)
+        if (strstr(name, modules[i])) return true;
+    return false;
 }
 
-static phlox_status place_tensor(px_checkpoint *checkpoint, const px_dir_file *file,
-                                 const px_st_entry *entry, phlox_error *error)
+static phlox_status place_tensor(struct huggingface *form, px_checkpoint *checkpoint,
+                                 const px_dir_file *file, const px_st_entry *entry, phlox_error *error)
 {
     const px_desc *const desc = &checkpoint->desc;
     int64_t layer;
-    const px_role role = role_of(entry->name, &layer);
+    const char *suffix;
+    px_role role = role_of(entry->name, &layer, &suffix);
+    if (role != PX_ROLES && strcmp(suffix, "weight") != 0) {
+        bool taken = false;
+        if (layer < desc->num_hidden_layers)
+            PX_TRY(px_hf_quantized_take(&form->quantized, file, entry, suffix, role, (int32_t)layer, &taken,
+                                        error));
+        if (taken) return PHLOX_OK;
+        role = PX_ROLES;
+    }
     if (role == PX_LM_HEAD && desc->tied_embeddings) return PHLOX_OK;
     if (would_matter(desc, entry->name, layer))
         return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
                        "%s: tensor %s is not part of a Phi3ForCausalLM of %d layers", file->path,
                        entry->name, desc->num_hidden_layers);
+    if (role == PX_ROLES && is_split(entry->name))
+        return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
+                       "%s: tensor %s is part of a matrix; phlox reads qkv_proj and gate_up_proj as Phi-3 is "
+                       "published", file->path, entry->name);
     if (role == PX_ROLES) return PHLOX_OK;
     px_tensor tensor = {.role = role, .layer = (int32_t)layer, .data = entry->data,
                         .mapped = file->map.data != NULL, .name = entry->name,
                         .file = file->path};
-    if (!float_type_of(entry->dtype, &tensor.type))
+    if (!px_st_is_float(entry, &tensor.type))
         return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
                        "%s: tensor %s is %s; weights are BF16, F16 or F32", file->path,
                        entry->name, entry->dtype);
@@ -130,7 +148,7 @@ static phlox_status open_shard(struct huggingface *form, px_checkpoint *checkpoi
         const px_st_entry *const entry = &shard->safetensors.entries[i];
         const char *const place = json_string_value(json_object_get(map, entry->name));
         if (!map || (place && strcmp(place, name) == 0))
-            PX_TRY(place_tensor(checkpoint, file, entry, error));
+            PX_TRY(place_tensor(form, checkpoint, file, entry, error));
     }
     *out = shard;
     return PHLOX_OK;
@@ -181,6 +199,9 @@ static phlox_status open_tensors(struct huggingface *form, px_checkpoint *checkp
     phlox_status status = open_shard(form, checkpoint, "model.safetensors", NULL, &shard, error);
     if (status != PHLOX_ERROR_NOT_FOUND) return status;
     PX_TRY(px_directory_optional(&form->directory, "model.safetensors.index.json", &index, error));
+    if (!index && form->quantized.weights_name)
+        status = open_shard(form, checkpoint, form->quantized.weights_name, NULL, &shard, error);
+    if (status != PHLOX_ERROR_NOT_FOUND) return status;
     if (!index)
         return px_fail(error, PHLOX_ERROR_NOT_FOUND,
                        "%s: neither model.safetensors nor model.safetensors.index.json is there; "
@@ -217,10 +238,13 @@ static phlox_status open_files(struct huggingface *form, px_checkpoint *out, phl
     form->shards = px_calloc(PX_MOST_SHARDS, sizeof *form->shards);
     if (!form->shards) return px_fail_memory(error, PX_MOST_SHARDS * sizeof *form->shards);
     PX_TRY(px_directory_read_config(&form->directory, out, error));
+    PX_TRY(px_hf_quantized_open(&form->directory, &out->desc, &form->quantized, error));
     PX_TRY(open_tensors(form, out, error));
+    PX_TRY(px_hf_quantized_place(&form->quantized, out, error));
     PX_TRY(check_complete(out, error));
     PX_TRY(px_directory_read_tokenizer(&form->directory, out, error));
     PX_TRY(px_directory_read_beside(&form->directory, out, error));
+    PX_TRY(px_hf_quantized_mend(&form->quantized, out, error));
     return px_directory_read_state(&form->directory, out, error);
 }
 

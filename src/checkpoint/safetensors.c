@@ -168,3 +168,12 @@ void px_safetensors_free(px_safetensors *safetensors)
     free(safetensors->entries);
     *safetensors = (px_safetensors){0};
 }
+
+bool px_st_is_float(const px_st_entry *entry, px_float_type *type)
+{
+    if (strcmp(entry->dtype, "BF16") == 0) *type = PX_FLOAT_BF16;
+    else if (strcmp(entry->dtype, "F16") == 0) *type = PX_FLOAT_F16;
+    else if (strcmp(entry->dtype, "F32") == 0) *type = PX_FLOAT_F32;
+    else return false;
+    return true;
+}

@@ -4,6 +4,7 @@
 #define PX_CHECKPOINT_SAFETENSORS_H
 
 #include "base/json.h"
+#include "quant/quant.h"
 
 enum { PX_ST_MOST_DIMS = 4 };
 
@@ -29,5 +30,7 @@ typedef struct px_safetensors {
 phlox_status px_safetensors_parse(phlox_text file, const char *name, px_safetensors *out,
                                   phlox_error *error);
 void px_safetensors_free(px_safetensors *safetensors);
+/* Whether an entry holds floats of a type that weights have. */
+bool px_st_is_float(const px_st_entry *entry, px_float_type *type);
 
 #endif

@@ -235,7 +235,6 @@ static void what_is_not_of_the_family(void **state)
         phlox_status status;
     } bad[] = {
         {"\"attention_bias\":true", "attention_bias", PHLOX_ERROR_UNSUPPORTED},
-        {"\"quantization_config\":{\"bits\":4}", "quantization_config", PHLOX_ERROR_UNSUPPORTED},
         {"\"architectures\":[\"Phi3SmallForCausalLM\"]", "Phi3Small", PHLOX_ERROR_UNSUPPORTED},
         {"\"architectures\":[7]", "architectures", PHLOX_ERROR_UNSUPPORTED},
         {"\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}", "linear", PHLOX_ERROR_UNSUPPORTED},

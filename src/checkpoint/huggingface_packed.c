@@ -1,0 +1,168 @@
+#include "checkpoint/huggingface_packed.h"
+
+#include <string.h>
+
+/* Rows and columns that are unpacked at a time: a line of the cache has 16 words. */
+enum { BLOCK_ROWS = 64, BLOCK_COLUMNS = 64 };
+
+struct block {
+    int64_t row, rows, column, columns;
+    uint8_t q[BLOCK_ROWS][BLOCK_COLUMNS];
+};
+
+static uint32_t word_at(const uint8_t *data, int64_t index)
+{
+    uint32_t word;
+    memcpy(&word, data + 4 * index, sizeof word);
+    return word;
+}
+
+/* ---- values -------------------------------------------------------------------------------- */
+
+/* The values of a word as bytes, the lowest bits first. */
+static void spread(uint32_t word, int bits, uint8_t *out)
+{
+    if (bits == 8) {
+        memcpy(out, &word, sizeof word);
+        return;
+    }
+    uint64_t wide = word;
+    wide = (wide | wide << 16) & UINT64_C(0x0000ffff0000ffff);
+    wide = (wide | wide << 8) & UINT64_C(0x00ff00ff00ff00ff);
+    wide = (wide | wide << 4) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    memcpy(out, &wide, sizeof wide);
+}
+
+/* Where a word of AWQ has the value `i` of its eight: it holds 0, 2, 4, 6, 1, 3, 5, 7. */
+static int awq_shift(int64_t i)
+{
+    return (int)(i % 2 * 16 + i / 2 * 4);
+}
+
+static void unpack_gptq(const px_hf_packed *packed, int64_t rows, struct block *block)
+{
+    const int64_t each = 32 / packed->bits;
+    for (int64_t c = 0; c < block->columns; c += each) {
+        const int64_t first = (block->column + c) / each * rows + block->row;
+        for (int64_t r = 0; r < block->rows; r++)
+            spread(word_at(packed->words, first + r), packed->bits, &block->q[r][c]);
+    }
+}
+
+static void unpack_awq(const px_hf_packed *packed, int64_t rows, struct block *block)
+{
+    enum { EACH = 8 };
+    for (int64_t c = 0; c < block->columns; c++) {
+        const int64_t first = (block->column + c) * (rows / EACH);
+        for (int64_t r = 0; r < block->rows;) {
+            const uint32_t word = word_at(packed->words, first + (block->row + r) / EACH);
+            for (int64_t i = (block->row + r) % EACH; i < EACH && r < block->rows; i++, r++)
+                block->q[r][c] = (uint8_t)(word >> awq_shift(i) & 15);
+        }
+    }
+}
+
+/* A block from there on, of no more rows than these. */
+static void unpack(const px_tensor *tensor, int64_t row, int64_t rows, int64_t column, struct block *block)
+{
+    const px_hf_packed *const packed = tensor->source;
+    block->row = row;
+    block->rows = PX_MIN(rows, BLOCK_ROWS);
+    block->column = column;
+    block->columns = PX_MIN(tensor->columns - column, BLOCK_COLUMNS);
+    if (packed->layout == PX_HF_AWQ) unpack_awq(packed, tensor->rows, block);
+    else unpack_gptq(packed, tensor->rows, block);
+}
+
+/* ---- zero points and scales ---------------------------------------------------------------- */
+
+/* What is added to a word of zero points: one to each, and what is carried stays in the word. That is how
+ * GPTQModel reads the files, and how it writes a zero point 0: as the word less so much. */
+static uint32_t zeros_step(const px_hf_packed *packed)
+{
+    if (!packed->adds_one) return 0;
+    return packed->bits == 4 ? 0x11111111 : 0x01010101;
+}
+
+static uint8_t zero_at(const px_hf_packed *packed, int64_t rows, int64_t row, int64_t group)
+{
+    const int64_t each = 32 / packed->bits;
+    const uint32_t word = word_at(packed->zeros, group * (rows / each) + row / each) + zeros_step(packed);
+    const int shift = packed->layout == PX_HF_AWQ ? awq_shift(row % each) : (int)(row % each) * packed->bits;
+    return (uint8_t)(word >> shift & ((1u << packed->bits) - 1));
+}
+
+bool px_hf_packed_is_symmetric(const px_hf_packed *packed, int64_t rows)
+{
+    const uint32_t middle = (packed->bits == 4 ? 0x88888888 : 0x80808080) - zeros_step(packed);
+    const int64_t count = packed->groups * (rows * packed->bits / 32);
+    for (int64_t i = 0; i < count; i++)
+        if (word_at(packed->zeros, i) != middle) return false;
+    return true;
+}
+
+static float scale_at(const px_hf_packed *packed, int64_t rows, int64_t row, int64_t group)
+{
+    float scale;
+    const size_t place = (size_t)(group * rows + row) * px_float_size(packed->scale_type);
+    px_float_load(packed->scale_type, packed->scales + place, 1, &scale);
+    return scale;
+}
+
+/* ---- rows ---------------------------------------------------------------------------------- */
+
+static void read_integers(const px_tensor *tensor, int64_t begin, int64_t rows, uint8_t *q, float *scales,
+                          uint8_t *zeros)
+{
+    const px_hf_packed *const packed = tensor->source;
+    struct block block;
+    for (int64_t row = 0; row < rows; row += BLOCK_ROWS)
+        for (int64_t column = 0; column < tensor->columns; column += BLOCK_COLUMNS) {
+            unpack(tensor, begin + row, rows - row, column, &block);
+            for (int64_t r = 0; r < block.rows; r++)
+                memcpy(q + (row + r) * tensor->columns + column, block.q[r], (size_t)block.columns);
+        }
+    for (int64_t group = 0; group < packed->groups; group++)
+        for (int64_t r = 0; r < rows; r++) {
+            scales[r * packed->groups + group] = scale_at(packed, tensor->rows, begin + r, group);
+            if (!tensor->integers.symmetric)
+                zeros[r * packed->groups + group] = zero_at(packed, tensor->rows, begin + r, group);
+        }
+}
+
+/* A product of an integer and a float16 or bfloat16 is a float32 as it is. */
+static void load_rows(const px_tensor *tensor, int64_t begin, int64_t rows, float *out)
+{
+    const px_hf_packed *const packed = tensor->source;
+    struct block block;
+    for (int64_t row = 0; row < rows; row += BLOCK_ROWS)
+        for (int64_t column = 0; column < tensor->columns; column += BLOCK_COLUMNS) {
+            unpack(tensor, begin + row, rows - row, column, &block);
+            for (int64_t r = 0; r < block.rows; r++)
+                for (int64_t c = 0; c < block.columns; c++) {
+                    const int64_t group = word_at(packed->index, column + c);
+                    const int zero = zero_at(packed, tensor->rows, block.row + r, group);
+                    out[(row + r) * tensor->columns + column + c] =
+                        (float)(block.q[r][c] - zero) *
+                        scale_at(packed, tensor->rows, block.row + r, group);
+                }
+        }
+}
+
+void px_hf_packed_describe(const px_hf_packed *packed, px_tensor *tensor)
+{
+    tensor->source = packed;
+    tensor->row_bytes = tensor->columns * packed->bits / 8;
+    tensor->whole = true;
+    if (packed->index) {
+        tensor->type = PX_FLOAT_F32;
+        tensor->load = load_rows;
+        tensor->encoding = packed->bits == 4 ? "int4 desc_act" : "int8 desc_act";
+        return;
+    }
+    tensor->integers = (px_integers){.bits = packed->bits,
+                                     .symmetric = px_hf_packed_is_symmetric(packed, tensor->rows),
+                                     .half_scales = packed->scale_type == PX_FLOAT_F16,
+                                     .group_size = packed->group_size,
+                                     .read = read_integers};
+}
