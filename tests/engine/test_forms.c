@@ -4,7 +4,7 @@
 
 #include "engine/plan.h"
 
-/* ---- logits of ONNX models ----------------------------------------------------------------- */
+/* ---- logits -------------------------------------------------------------------------------- */
 
 static double largest_difference(const float *a, const float *b, size_t count)
 {
@@ -64,6 +64,15 @@ static void onnx(void **state)
     test_remove(cache);
 }
 
+static void gptq(void **state)
+{
+    (void)state;
+    char cache[TEST_PATH];
+    test_directory(cache);
+    assert_int_equal(test_for_each(PHLOX_SOURCE_DIR "/tests/golden/gptq", check_fixture, cache), 6);
+    test_remove(cache);
+}
+
 /* ---- formats ------------------------------------------------------------------------------- */
 
 /* A format that is asked for is for what holds no integers; these stay as they are. */
@@ -76,6 +85,7 @@ static void integers_are_not_rounded_again(void **state)
         {"openvino/int8-asym", "int8 asym per channel"},
         {"openvino/int8-sym", "int8 sym per channel"},
         {"openvino/fp16", "int4 asym g32, embedding"},
+        {"gptq/int4-asym", "int4 asym g32, int4 asym per channel, int8 asym per channel"},
         {"gguf/q4_0", "int4 sym g32"},
         {"gguf/q4_k_m", "int4 asym g32, int8 sym per channel, int8 asym per channel"},
     };
@@ -230,7 +240,7 @@ static size_t print_table(struct table *table, char *out, size_t size)
 static char *make_table(void)
 {
     enum { SIZE = 1 << 14 };
-    static const char *const roots[] = {"family", "openvino", "gguf", "onnx"};
+    static const char *const roots[] = {"family", "gptq", "openvino", "gguf", "onnx"};
     struct table *const table = px_calloc(1, sizeof *table);
     char path[TEST_PATH], *const text = malloc(SIZE);
     assert_non_null(table);
@@ -268,6 +278,7 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(onnx),
+        cmocka_unit_test(gptq),
         cmocka_unit_test(table_of_formats),
         cmocka_unit_test(integers_are_not_rounded_again),
     };
