@@ -7,6 +7,7 @@ enum { BLOCK_ROWS = 64, BLOCK_COLUMNS = 64 };
 
 struct block {
     int64_t row, rows, column, columns;
+    int64_t skip; /* rows in front of the first that are in its words */
     uint8_t q[BLOCK_ROWS][BLOCK_COLUMNS];
 };
 
@@ -33,12 +34,6 @@ static void spread(uint32_t word, int bits, uint8_t *out)
     memcpy(out, &wide, sizeof wide);
 }
 
-/* Where a word of AWQ has the value `i` of its eight: it holds 0, 2, 4, 6, 1, 3, 5, 7. */
-static int awq_shift(int64_t i)
-{
-    return (int)(i % 2 * 16 + i / 2 * 4);
-}
-
 static void unpack_gptq(const px_hf_packed *packed, int64_t rows, struct block *block)
 {
     const int64_t each = 32 / packed->bits;
@@ -52,12 +47,14 @@ static void unpack_gptq(const px_hf_packed *packed, int64_t rows, struct block *
 static void unpack_awq(const px_hf_packed *packed, int64_t rows, struct block *block)
 {
     enum { EACH = 8 };
+    static const int order[EACH] = {0, 2, 4, 6, 1, 3, 5, 7};
+    const int64_t words = (block->skip + block->rows + EACH - 1) / EACH;
     for (int64_t c = 0; c < block->columns; c++) {
-        const int64_t first = (block->column + c) * (rows / EACH);
-        for (int64_t r = 0; r < block->rows;) {
-            const uint32_t word = word_at(packed->words, first + (block->row + r) / EACH);
-            for (int64_t i = (block->row + r) % EACH; i < EACH && r < block->rows; i++, r++)
-                block->q[r][c] = (uint8_t)(word >> awq_shift(i) & 15);
+        const int64_t first = (block->column + c) * (rows / EACH) + block->row / EACH;
+        for (int64_t i = 0; i < words; i++) {
+            uint8_t values[EACH];
+            spread(word_at(packed->words, first + i), 4, values);
+            for (int j = 0; j < EACH; j++) block->q[EACH * i + order[j]][c] = values[j];
         }
     }
 }
@@ -67,7 +64,8 @@ static void unpack(const px_tensor *tensor, int64_t row, int64_t rows, int64_t c
 {
     const px_hf_packed *const packed = tensor->source;
     block->row = row;
-    block->rows = PX_MIN(rows, BLOCK_ROWS);
+    block->skip = packed->layout == PX_HF_AWQ ? row % 8 : 0;
+    block->rows = PX_MIN(rows, BLOCK_ROWS - block->skip);
     block->column = column;
     block->columns = PX_MIN(tensor->columns - column, BLOCK_COLUMNS);
     if (packed->layout == PX_HF_AWQ) unpack_awq(packed, tensor->rows, block);
@@ -82,6 +80,12 @@ static uint32_t zeros_step(const px_hf_packed *packed)
 {
     if (!packed->adds_one) return 0;
     return packed->bits == 4 ? 0x11111111 : 0x01010101;
+}
+
+/* Where a word of AWQ has the value `i` of its eight. */
+static int awq_shift(int64_t i)
+{
+    return (int)(i % 2 * 16 + i / 2 * 4);
 }
 
 static uint8_t zero_at(const px_hf_packed *packed, int64_t rows, int64_t row, int64_t group)
@@ -116,11 +120,12 @@ static void read_integers(const px_tensor *tensor, int64_t begin, int64_t rows, 
 {
     const px_hf_packed *const packed = tensor->source;
     struct block block;
-    for (int64_t row = 0; row < rows; row += BLOCK_ROWS)
-        for (int64_t column = 0; column < tensor->columns; column += BLOCK_COLUMNS) {
+    for (int64_t column = 0; column < tensor->columns; column += BLOCK_COLUMNS)
+        for (int64_t row = 0; row < rows; row += block.rows) {
             unpack(tensor, begin + row, rows - row, column, &block);
             for (int64_t r = 0; r < block.rows; r++)
-                memcpy(q + (row + r) * tensor->columns + column, block.q[r], (size_t)block.columns);
+                memcpy(q + (row + r) * tensor->columns + column, block.q[block.skip + r],
+                       (size_t)block.columns);
         }
     for (int64_t group = 0; group < packed->groups; group++)
         for (int64_t r = 0; r < rows; r++) {
@@ -135,15 +140,15 @@ static void load_rows(const px_tensor *tensor, int64_t begin, int64_t rows, floa
 {
     const px_hf_packed *const packed = tensor->source;
     struct block block;
-    for (int64_t row = 0; row < rows; row += BLOCK_ROWS)
-        for (int64_t column = 0; column < tensor->columns; column += BLOCK_COLUMNS) {
+    for (int64_t column = 0; column < tensor->columns; column += BLOCK_COLUMNS)
+        for (int64_t row = 0; row < rows; row += block.rows) {
             unpack(tensor, begin + row, rows - row, column, &block);
             for (int64_t r = 0; r < block.rows; r++)
                 for (int64_t c = 0; c < block.columns; c++) {
                     const int64_t group = word_at(packed->index, column + c);
                     const int zero = zero_at(packed, tensor->rows, block.row + r, group);
                     out[(row + r) * tensor->columns + column + c] =
-                        (float)(block.q[r][c] - zero) *
+                        (float)(block.q[block.skip + r][c] - zero) *
                         scale_at(packed, tensor->rows, block.row + r, group);
                 }
         }
