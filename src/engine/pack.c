@@ -12,14 +12,20 @@ static int64_t item_groups(const px_plan_item *item)
     return (item->tensor->columns + item->group_size - 1) / item->group_size;
 }
 
-/* Quantized rows before they are interleaved. */
+/* Rows that are read at a time: where a row is all over the file, its neighbours are in what was fetched. */
+static int64_t rows_at_once(const px_tensor *tensor)
+{
+    return tensor->whole ? 8 * PX_ROW_TILE : PX_ROW_TILE;
+}
+
+/* Quantized rows before they are interleaved, rows_at_once() of them. */
 struct integers {
-    uint8_t *q;     /* [PX_ROW_TILE, columns] */
+    uint8_t *q;     /* [rows, columns] */
     uint32_t flip;  /* makes four of them unsigned: adds the constant zero point to signed ones */
     uint8_t zero;   /* what pads a row, before it is flipped */
-    float *scales;  /* [PX_ROW_TILE, groups] */
-    uint8_t *zeros; /* [PX_ROW_TILE, groups], also when symmetric */
-    float *loaded;  /* [PX_ROW_TILE, columns] of a tensor that must be loaded */
+    float *scales;  /* [rows, groups] */
+    uint8_t *zeros; /* [rows, groups], also when symmetric */
+    float *loaded;  /* [rows, columns] of a tensor that must be loaded */
 };
 
 /* Columns of one block of one row as eight words of four, what is missing filled with `zero`. */
@@ -36,9 +42,9 @@ static inline void load_block(const uint8_t *row, int64_t count, int zero, uint3
     for (int i = 0; i < 8; i++) words[i] ^= flip;
 }
 
-/* One tile of rows, as in kernels.h. */
-static void interleave(const struct integers *from, const px_plan_item *item, uint8_t *data,
-                       void *scales, uint8_t *zeros)
+/* The tile that begins with row `first`, as in kernels.h. */
+static void interleave(const struct integers *from, const px_plan_item *item, int64_t first,
+                       uint8_t *data, void *scales, uint8_t *zeros)
 {
     enum { LINE = PX_ROW_TILE * 4 };
     const bool is_int4 = item->type == PX_WEIGHT_I4;
@@ -47,7 +53,7 @@ static void interleave(const struct integers *from, const px_plan_item *item, ui
     for (int64_t c = 0; c < columns; c += PX_COLUMN_BLOCK, data += lines * LINE) {
         for (int64_t r = 0; r < PX_ROW_TILE; r++) {
             uint32_t words[8];
-            load_block(from->q + r * columns + c, columns - c, from->zero, from->flip, words);
+            load_block(from->q + (first + r) * columns + c, columns - c, from->zero, from->flip, words);
             if (is_int4)
                 for (int i = 0; i < 4; i++)
                     words[i] = (words[i] & 0x0f0f0f0f) | (words[i + 4] & 0x0f0f0f0f) << 4;
@@ -57,7 +63,7 @@ static void interleave(const struct integers *from, const px_plan_item *item, ui
     }
     for (int64_t group = 0; group < groups; group++) {
         for (int64_t r = 0; r < PX_ROW_TILE; r++) {
-            const int64_t to = group * PX_ROW_TILE + r, at = r * groups + group;
+            const int64_t to = group * PX_ROW_TILE + r, at = (first + r) * groups + group;
             if (item->half_scales) ((uint16_t *)scales)[to] = px_f32_to_f16(from->scales[at]);
             else ((float *)scales)[to] = from->scales[at];
             if (zeros) zeros[to] = from->zeros[at];
@@ -90,18 +96,21 @@ static phlox_status pack_tiles(const px_plan_item *item, int64_t begin, int64_t 
                                uint8_t *zeros, phlox_error *error)
 {
     const int64_t columns = item->tensor->columns, groups = item_groups(item);
+    const int64_t step = rows_at_once(item->tensor);
     const size_t scale_size = item->half_scales ? sizeof(uint16_t) : sizeof(float);
-    for (int64_t row = begin; row < end; row += PX_ROW_TILE) {
-        const int64_t rows = PX_MIN(end - row, PX_ROW_TILE);
+    for (int64_t row = begin; row < end; row += step) {
+        const int64_t rows = PX_MIN(end - row, step);
         PX_TRY(make_integers(item, row, rows, buffer, error));
-        const int64_t missing = PX_ROW_TILE - rows;
-        memset(buffer->q + rows * columns, buffer->zero, (size_t)(missing * columns));
-        memset(buffer->zeros + rows * groups, buffer->zero, (size_t)(missing * groups));
-        for (int64_t i = rows * groups; i < PX_ROW_TILE * groups; i++) buffer->scales[i] = 0;
-        interleave(buffer, item, data, scales, zeros);
-        data += PX_ROW_TILE * px_weight_row_bytes(item->type, columns);
-        scales += (size_t)(PX_ROW_TILE * groups) * scale_size;
-        if (zeros) zeros += PX_ROW_TILE * groups;
+        const int64_t padded = (rows + PX_ROW_TILE - 1) / PX_ROW_TILE * PX_ROW_TILE;
+        memset(buffer->q + rows * columns, buffer->zero, (size_t)((padded - rows) * columns));
+        memset(buffer->zeros + rows * groups, buffer->zero, (size_t)((padded - rows) * groups));
+        for (int64_t i = rows * groups; i < padded * groups; i++) buffer->scales[i] = 0;
+        for (int64_t first = 0; first < padded; first += PX_ROW_TILE) {
+            interleave(buffer, item, first, data, scales, zeros);
+            data += PX_ROW_TILE * px_weight_row_bytes(item->type, columns);
+            scales += (size_t)(PX_ROW_TILE * groups) * scale_size;
+            if (zeros) zeros += PX_ROW_TILE * groups;
+        }
     }
     return PHLOX_OK;
 }
@@ -110,16 +119,17 @@ static phlox_status pack_integers(const px_plan_item *item, int64_t begin, int64
                                   uint8_t *data, void *scales, uint8_t *zeros, phlox_error *error)
 {
     const size_t columns = (size_t)item->tensor->columns, groups = (size_t)item_groups(item);
-    const size_t scale_bytes = PX_ROW_TILE * groups * sizeof(float);
-    const size_t loaded_bytes = item->tensor->load ? PX_ROW_TILE * columns * sizeof(float) : 0;
-    const size_t bytes = loaded_bytes + scale_bytes + PX_ROW_TILE * (groups + columns);
+    const size_t rows = (size_t)rows_at_once(item->tensor);
+    const size_t scale_bytes = rows * groups * sizeof(float);
+    const size_t loaded_bytes = item->tensor->load ? rows * columns * sizeof(float) : 0;
+    const size_t bytes = loaded_bytes + scale_bytes + rows * (groups + columns);
     char *const memory = malloc(bytes);
     if (!memory) return px_fail_memory(error, bytes);
     uint8_t *const zeros_memory = (uint8_t *)memory + loaded_bytes + scale_bytes;
     const bool is_int4 = item->type == PX_WEIGHT_I4;
     const bool is_signed = item->format.symmetric && !item->stored_integers;
     const struct integers buffer = {
-        .q = zeros_memory + PX_ROW_TILE * groups,
+        .q = zeros_memory + rows * groups,
         .flip = !is_signed ? 0 : is_int4 ? 0x08080808 : 0x80808080,
         .zero = is_signed ? 0 : is_int4 ? 8 : 128,
         .scales = (float *)(void *)(memory + loaded_bytes),
@@ -159,13 +169,16 @@ static phlox_status pack_floats(const px_plan_item *item, int64_t begin, int64_t
 {
     const px_tensor *const tensor = item->tensor;
     const size_t columns = (size_t)tensor->columns;
+    const int64_t step = rows_at_once(tensor);
     const size_t out_bytes = (size_t)px_weight_row_bytes(item->type, tensor->columns);
-    const size_t bytes = columns * sizeof(float) + px_tensor_scratch(tensor, 1);
-    float *const row = malloc(bytes);
-    if (!row) return px_fail_memory(error, bytes);
+    const size_t values = (size_t)step * columns;
+    const size_t bytes = values * sizeof(float) + px_tensor_scratch(tensor, step);
+    float *const loaded = malloc(bytes);
+    if (!loaded) return px_fail_memory(error, bytes);
     phlox_status status = PHLOX_OK;
     for (int64_t r = begin; r < end && status == PHLOX_OK; r++) {
-        px_tensor_load(tensor, r, 1, row, row + columns);
+        const float *const row = loaded + (size_t)((r - begin) % step) * columns;
+        if (row == loaded) px_tensor_load(tensor, r, PX_MIN(end - r, step), loaded, loaded + values);
         const size_t bad = first_bad(item->type, row, columns);
         if (bad < columns)
             status = px_fail(error, PHLOX_ERROR_FORMAT,
@@ -177,7 +190,7 @@ static phlox_status pack_floats(const px_plan_item *item, int64_t begin, int64_t
         else
             store_floats(item->type, row, columns, data + (size_t)(r - begin) * out_bytes);
     }
-    free(row);
+    free(loaded);
     return status;
 }
 
