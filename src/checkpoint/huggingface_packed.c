@@ -135,23 +135,37 @@ static void read_integers(const px_tensor *tensor, int64_t begin, int64_t rows, 
         }
 }
 
-/* A product of an integer and a float16 or bfloat16 is a float32 as it is. */
+/* Turns the integers of a row into weights. A product with a float16 or bfloat16 is exact. */
+static void scale_row(const px_tensor *tensor, int64_t row, float *weights)
+{
+    enum { MOST = 256 };
+    const px_hf_packed *const packed = tensor->source;
+    float scales[MOST], zeros[MOST];
+    for (int64_t first = 0; first < packed->groups; first += MOST) {
+        const int64_t count = PX_MIN(packed->groups - first, MOST);
+        for (int64_t i = 0; i < count; i++) {
+            scales[i] = scale_at(packed, tensor->rows, row, first + i);
+            zeros[i] = zero_at(packed, tensor->rows, row, first + i);
+        }
+        for (int64_t c = 0; c < tensor->columns; c++) {
+            const int64_t i = (int64_t)word_at(packed->index, c) - first;
+            if (i >= 0 && i < count) weights[c] = (weights[c] - zeros[i]) * scales[i];
+        }
+    }
+}
+
 static void load_rows(const px_tensor *tensor, int64_t begin, int64_t rows, float *out)
 {
-    const px_hf_packed *const packed = tensor->source;
     struct block block;
     for (int64_t column = 0; column < tensor->columns; column += BLOCK_COLUMNS)
         for (int64_t row = 0; row < rows; row += block.rows) {
             unpack(tensor, begin + row, rows - row, column, &block);
             for (int64_t r = 0; r < block.rows; r++)
-                for (int64_t c = 0; c < block.columns; c++) {
-                    const int64_t group = word_at(packed->index, column + c);
-                    const int zero = zero_at(packed, tensor->rows, block.row + r, group);
-                    out[(row + r) * tensor->columns + column + c] =
-                        (float)(block.q[block.skip + r][c] - zero) *
-                        scale_at(packed, tensor->rows, block.row + r, group);
-                }
+                for (int64_t c = 0; c < block.columns; c++)
+                    out[(row + r) * tensor->columns + column + c] = block.q[block.skip + r][c];
         }
+    for (int64_t row = 0; row < rows; row++)
+        scale_row(tensor, begin + row, out + row * tensor->columns);
 }
 
 void px_hf_packed_describe(const px_hf_packed *packed, px_tensor *tensor)
