@@ -38,7 +38,7 @@ FIXTURES = {  # name: member, layers that are kept, bits, group size, symmetric,
     "int4-sym": ("head-dim-128", 2, 4, 128, True, "gptq"),
     "int4-asym": ("head-dim-128", 1, 4, 32, False, "gptq"),
     "int4-v2": ("head-dim-128", 1, 4, 32, False, "gptq_v2"),
-    "int4-desc-act": ("phi4-mini", 1, 4, 32, True, "gptq"),
+    "int4-desc-act": ("phi4-mini", 1, 4, 32, False, "gptq"),
     "int8": ("head-dim-128", 2, 8, -1, True, "gptq"),
     "awq": ("phi3-medium-4k", 1, 4, 32, False, "gemm"),
 }
