@@ -14,7 +14,8 @@ enum { MOST_SPECIAL = 8 };
 
 struct tokenizer {
     const px_checkpoint *checkpoint;
-    const px_ov_vocabulary *vocabulary;
+    const px_vocabulary *vocabulary;
+    const px_ov_vocabulary *strings; /* of it */
     px_ir *ir; /* of the graph that is being written */
 };
 
@@ -110,8 +111,8 @@ static phlox_status prepend_first(struct tokenizer *t, px_ir_value rows[5], cons
 static phlox_status split_added(struct tokenizer *t, px_ir_value rows[6], phlox_error *error)
 {
     px_buffer pattern = {0};
-    phlox_status status = px_ov_added_pattern(t->vocabulary, &pattern, error);
-    if (status == PHLOX_OK && t->vocabulary->prepend == PX_OV_FIRST_BUT_SPACED)
+    phlox_status status = px_ov_added_pattern(t->strings, &pattern, error);
+    if (status == PHLOX_OK && t->vocabulary->prepend == PX_PREPEND_FIRST_BUT_SPACED)
         status = prepend_first(t, rows, pattern.data, error);
     if (status == PHLOX_OK) {
         const px_ir_op op = {.type = "SpecialTokensSplit", .opset = "extension"};
@@ -128,8 +129,8 @@ static phlox_status split_added(struct tokenizer *t, px_ir_value rows[6], phlox_
 static void split_words(struct tokenizer *t, px_ir_value rows[6])
 {
     if (!t->vocabulary->byte_level) {
-        if (t->vocabulary->prepend == PX_OV_ALL) replace(t->ir, 4, rows + 2, "(?:^)([\\s\\S])", "\xe2\x96\x81$1");
-        if (t->vocabulary->prepend == PX_OV_ALL_BUT_SPACED)
+        if (t->vocabulary->prepend == PX_PREPEND_ALL) replace(t->ir, 4, rows + 2, "(?:^)([\\s\\S])", "\xe2\x96\x81$1");
+        if (t->vocabulary->prepend == PX_PREPEND_ALL_BUT_SPACED)
             replace(t->ir, 4, rows + 2, "(?:^)([^ \xe2\x96\x81])", "\xe2\x96\x81$1");
         replace(t->ir, 4, rows + 2, " ", "\xe2\x96\x81");
         return;
@@ -159,10 +160,10 @@ static void merge(struct tokenizer *t, const px_ir_value rows[6], px_ir_value id
     const px_ir_op op = {.type = "BPETokenizer", .opset = "extension", .data = data};
     px_ir_value inputs[18];
     memcpy(inputs, rows, 5 * sizeof *rows);
-    add_strings(ir, &t->vocabulary->vocab, inputs + 5);
-    add_strings(ir, &t->vocabulary->left, inputs + 8);
-    add_strings(ir, &t->vocabulary->right, inputs + 11);
-    add_strings(ir, &t->vocabulary->added_strings, inputs + 14);
+    add_strings(ir, &t->strings->vocab, inputs + 5);
+    add_strings(ir, &t->strings->left, inputs + 8);
+    add_strings(ir, &t->strings->right, inputs + 11);
+    add_strings(ir, &t->strings->added_strings, inputs + 14);
     int32_t *const list = px_calloc(t->vocabulary->added_count + 1, sizeof *list);
     if (!list) px_ir_fail_memory(ir, t->vocabulary->added_count * sizeof *list);
     for (size_t i = 0; i < t->vocabulary->added_count && list; i++) list[i] = t->vocabulary->added[i].id;
@@ -199,8 +200,8 @@ static phlox_status add_special(struct tokenizer *t, px_ir_value ids[3], phlox_e
     px_ir *const ir = t->ir;
     const json_t *const processor = json_object_get(t->vocabulary->json, "post_processor");
     const json_t *const parts = json_object_get(processor, "single");
-    const size_t count = px_ov_is_type(processor, "TemplateProcessing") ? json_array_size(parts) : 0;
-    if (count > MOST_SPECIAL) return px_ov_fail_kind("its post_processor has too many parts", error);
+    const size_t count = px_json_is_type(processor, "TemplateProcessing") ? json_array_size(parts) : 0;
+    if (count > MOST_SPECIAL) return px_vocabulary_fail_kind("its post_processor has too many parts", error);
     px_ir_value inputs[3 * (MOST_SPECIAL + 1) + 1];
     int32_t kinds[MOST_SPECIAL + 1] = {0};
     int used = 0, segments = 0;
@@ -214,8 +215,8 @@ static phlox_status add_special(struct tokenizer *t, px_ir_value ids[3], phlox_e
             const json_t *const ids_of = json_object_get(name ? json_object_get(known, name) : NULL, "ids");
             const json_t *const first = json_array_get(ids_of, 0);
             const json_int_t id_there = json_is_integer(first) ? json_integer_value(first) : -1;
-            const int32_t id = id_there >= 0 && id_there < PX_OV_MOST_TOKENS ? (int32_t)id_there : -1;
-            if (id < 0) return px_ov_fail_kind("its post_processor names a token without an id", error);
+            const int32_t id = id_there >= 0 && id_there < PX_MOST_TOKENS ? (int32_t)id_there : -1;
+            if (id < 0) return px_vocabulary_fail_kind("its post_processor names a token without an id", error);
             inputs[used] = number(ir, 0);
             inputs[used + 1] = number(ir, 1);
             inputs[used + 2] = px_ir_const(ir, NULL, PX_IR_I32, PX_IR_SHAPE(1), &id);
@@ -292,7 +293,7 @@ static phlox_status add_detokenizer(struct tokenizer *t, phlox_error *error)
     const px_ir_value narrow = {.type = PX_IR_I32, .shape = {2, {ANY, ANY}}};
     px_ir_value inputs[5];
     inputs[0] = one(ir, "Convert", "opset1", "destination_type=\"i32\"", narrow, 1, &wide);
-    add_strings(ir, &t->vocabulary->vocab, inputs + 1);
+    add_strings(ir, &t->strings->vocab, inputs + 1);
     int32_t *const skipped = px_calloc(t->vocabulary->added_count + 1, sizeof *skipped);
     if (!skipped) return px_fail_memory(error, t->vocabulary->added_count * sizeof *skipped);
     int64_t count = 0;
@@ -366,12 +367,9 @@ static phlox_status describe(const struct tokenizer *t, px_buffer *out, phlox_er
     for (size_t i = 0; i < PX_COUNT(constant); i++)
         PX_TRY(add_info(out, constant[i].name, constant[i].value, strlen(constant[i].value), error));
     const px_desc *const desc = &t->checkpoint->desc;
-    int32_t bos = px_ov_id(t->vocabulary, t->checkpoint->bos_token);
+    int32_t bos = px_vocabulary_id(t->vocabulary, t->checkpoint->bos_token);
     if (bos < 0) bos = desc->bos_id;
-    const json_t *const eos = json_object_get(t->vocabulary->config, "eos_token");
-    const char *const eos_text =
-        json_string_value(json_is_object(eos) ? json_object_get(eos, "content") : eos);
-    int32_t eos_id = px_ov_id(t->vocabulary, eos_text);
+    int32_t eos_id = px_vocabulary_named(t->vocabulary, "eos_token");
     if (eos_id < 0 && desc->eos_count) eos_id = desc->eos_ids[0];
     const int32_t numbers[] = {bos, eos_id, t->vocabulary->pad};
     static const char *const names[] = {"bos_token_id", "eos_token_id", "pad_token_id"};
@@ -425,7 +423,8 @@ phlox_status px_openvino_write_tokenizer(const px_checkpoint *checkpoint, const 
 {
     px_ov_vocabulary vocabulary;
     phlox_status status = px_ov_vocabulary_read(checkpoint, &vocabulary, error);
-    struct tokenizer t = {.checkpoint = checkpoint, .vocabulary = &vocabulary};
+    struct tokenizer t = {.checkpoint = checkpoint, .vocabulary = &vocabulary.shared,
+                          .strings = &vocabulary};
     if (status == PHLOX_OK) status = write_graphs(&t, directory, error);
     px_ov_vocabulary_free(&vocabulary);
     return status;
