@@ -346,17 +346,16 @@ static phlox_status check_architecture(const px_gguf *gguf, phlox_error *error)
                    (int)PX_MIN(architecture.size, (size_t)40), architecture.data);
 }
 
-/* generation_config.json: what ends a text. */
-static phlox_status write_generation(const px_desc *desc, px_buffer *out, phlox_error *error)
+/* Where the vocabulary of llama.cpp does not say all, tokenizer.json may be in the file itself. */
+static phlox_status read_tokenizer(struct gguf *form, px_checkpoint *out, phlox_error *error)
 {
-    char text[PX_MOST_EOS * 12 + 128];
-    int used = snprintf(text, sizeof text, "{\n  \"bos_token_id\": %d,\n  \"eos_token_id\": [",
-                        (int)desc->bos_id);
-    for (size_t i = 0; i < desc->eos_count; i++)
-        used += snprintf(text + used, sizeof text - (size_t)used, "%s%d", i ? ", " : "",
-                         (int)desc->eos_ids[i]);
-    used += snprintf(text + used, sizeof text - (size_t)used, "]\n}\n");
-    return px_buffer_add(out, text, (size_t)used, error);
+    const px_gguf *const first = &form->shards[0];
+    PX_TRY(px_gguf_text_or(first, "tokenizer.chat_template", "", &out->chat_template, error));
+    PX_TRY(px_gguf_text_or(first, "tokenizer.huggingface.json", "", &out->tokenizer_json, error));
+    if (out->tokenizer_json.size) return PHLOX_OK;
+    PX_TRY(px_gguf_tokenizer(first, form->found.vocab_size, &form->tokenizer, error));
+    out->tokenizer_json = (phlox_text){form->tokenizer.data, form->tokenizer.size};
+    return PHLOX_OK;
 }
 
 /* The files that a checkpoint of Hugging Face has, to go with an export. */
@@ -386,15 +385,13 @@ static phlox_status open_files(struct gguf *form, px_checkpoint *out, phlox_erro
     PX_TRY(check_architecture(first, error));
     PX_TRY(look_at_tensors(form, error));
     PX_TRY(px_gguf_config(first, &form->found, &form->config, error));
+    PX_TRY(px_gguf_generation(first, form->found.vocab_size, &form->generation, error));
     PX_TRY(px_config_parse((phlox_text){form->config.data, form->config.size}, first->name,
-                           (phlox_text){NULL, 0}, "", &out->desc, error));
+                           (phlox_text){form->generation.data, form->generation.size}, first->name,
+                           &out->desc, error));
     PX_TRY(px_checkpoint_make_room(out, error));
     PX_TRY(place_tensors(form, out, error));
-    PX_TRY(px_gguf_tokenizer(first, form->found.vocab_size, &form->tokenizer, error));
-    out->tokenizer_json = (phlox_text){form->tokenizer.data, form->tokenizer.size};
-    PX_TRY(px_gguf_text_or(first, "tokenizer.chat_template", "", &out->chat_template, error));
-    if (out->desc.bos_id >= 0 && out->desc.eos_count)
-        PX_TRY(write_generation(&out->desc, &form->generation, error));
+    PX_TRY(read_tokenizer(form, out, error));
     PX_TRY(list_beside(form, out, error));
     return px_directory_read_state(&form->directory, out, error);
 }

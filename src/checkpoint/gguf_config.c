@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/os.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,18 @@ static double get_real_or(struct config *c, const char *from, double least, doub
     return value;
 }
 
+/* The shortest decimal number that is this float. */
+static double shortest_of(double value)
+{
+    char text[32];
+    double shortest = value;
+    for (int digits = 1; digits < 10; digits++) {
+        snprintf(text, sizeof text, "%.*e", digits - 1, value);
+        if (px_read_real(text, &shortest) && (float)shortest == (float)value) return shortest;
+    }
+    return value;
+}
+
 static void copy_sizes(struct config *c)
 {
     copy_int(c, "phi3.embedding_length", MOST_SIZE, "hidden_size");
@@ -63,14 +76,7 @@ static void copy_sizes(struct config *c)
     copy_int_or(c, "phi3.attention.head_count_kv", 1, heads, heads, "num_key_value_heads");
     const double epsilon =
         get_real_or(c, "phi3.attention.layer_norm_rms_epsilon", 0, 1, 1e-5);
-    /* The shortest decimal number that is this float. */
-    char text[32];
-    double shortest = epsilon;
-    for (int digits = 1; digits < 10; digits++) {
-        snprintf(text, sizeof text, "%.*e", digits - 1, epsilon);
-        if (px_read_real(text, &shortest) && (float)shortest == (float)epsilon) break;
-    }
-    put(c, "rms_norm_eps", json_real(shortest));
+    put(c, "rms_norm_eps", json_real(shortest_of(epsilon)));
 }
 
 static int64_t number_of(const struct config *c, const char *key)
@@ -167,19 +173,44 @@ static void copy_rope(struct config *c, const px_gguf_tensors *tensors)
     if (fabs(given - usual) > 1e-6) json_object_set_new(scaling, "attention_factor", json_real(given));
 }
 
+static int64_t id_of(struct config *c, const char *key, int64_t vocab_size)
+{
+    return copy_int_or(c, key, 0, vocab_size - 1, -1, NULL);
+}
+
+/* What ends a text, a turn, a message. */
+static json_t *ends_of(struct config *c, int64_t vocab_size)
+{
+    static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
+    json_t *const ends = json_array();
+    for (size_t i = 0; i < PX_COUNT(keys); i++) {
+        const int64_t id = id_of(c, keys[i], vocab_size);
+        bool is_new = id >= 0;
+        for (size_t j = 0; j < json_array_size(ends); j++)
+            is_new &= json_integer_value(json_array_get(ends, j)) != id;
+        if (is_new) json_array_append_new(ends, json_integer(id));
+    }
+    return ends;
+}
+
 static void copy_ids(struct config *c, int64_t vocab_size)
 {
-    const int64_t most = vocab_size - 1;
-    const int64_t bos = copy_int_or(c, "tokenizer.ggml.bos_token_id", 0, most, -1, NULL);
-    const int64_t eos = copy_int_or(c, "tokenizer.ggml.eos_token_id", 0, most, -1, NULL);
-    const int64_t eot = copy_int_or(c, "tokenizer.ggml.eot_token_id", 0, most, -1, NULL);
-    const int64_t pad = copy_int_or(c, "tokenizer.ggml.padding_token_id", 0, most, -1, NULL);
+    const int64_t bos = id_of(c, "tokenizer.ggml.bos_token_id", vocab_size);
+    const int64_t pad = id_of(c, "tokenizer.ggml.padding_token_id", vocab_size);
     put(c, "bos_token_id", bos < 0 ? json_null() : json_integer(bos));
     put(c, "pad_token_id", pad < 0 ? json_null() : json_integer(pad));
-    json_t *const ends = json_array();
-    put(c, "eos_token_id", ends);
-    if (eos >= 0) json_array_append_new(ends, json_integer(eos));
-    if (eot >= 0 && eot != eos) json_array_append_new(ends, json_integer(eot));
+    put(c, "eos_token_id", ends_of(c, vocab_size));
+}
+
+static phlox_status finish(struct config *c, px_buffer *out)
+{
+    char *const text = c->status == PHLOX_OK ? json_dumps(c->json, JSON_INDENT(2)) : NULL;
+    if (text) c->status = px_buffer_add(out, text, strlen(text), c->error);
+    else if (c->status == PHLOX_OK) c->status = px_fail_memory(c->error, sizeof *c);
+    free(text);
+    json_decref(c->json);
+    return c->status;
 }
 
 phlox_status px_gguf_config(const px_gguf *gguf, const px_gguf_tensors *tensors, px_buffer *out,
@@ -196,10 +227,41 @@ phlox_status px_gguf_config(const px_gguf *gguf, const px_gguf_tensors *tensors,
     copy_attention(&c);
     copy_rope(&c, tensors);
     copy_ids(&c, tensors->vocab_size);
-    char *const text = c.status == PHLOX_OK ? json_dumps(c.json, JSON_INDENT(2)) : NULL;
-    if (text) c.status = px_buffer_add(out, text, strlen(text), error);
-    else if (c.status == PHLOX_OK) c.status = px_fail_memory(error, sizeof c);
-    free(text);
-    json_decref(c.json);
-    return c.status;
+    return finish(&c, out);
+}
+
+static void copy_sampling(struct config *c)
+{
+    static const struct {
+        const char *key, *name;
+        double least, most;
+    } reals[] = {
+        {"general.sampling.temp", "temperature", 0, 1e6},
+        {"general.sampling.top_p", "top_p", 0, 1},
+        {"general.sampling.min_p", "min_p", 0, 1},
+        {"general.sampling.penalty_repeat", "repetition_penalty", DBL_MIN, 1e6},
+    };
+    bool samples = px_gguf_find(c->gguf, "general.sampling.top_k");
+    if (samples) copy_int_or(c, "general.sampling.top_k", 0, INT32_MAX, 0, "top_k");
+    for (size_t i = 0; i < PX_COUNT(reals); i++) {
+        if (!px_gguf_find(c->gguf, reals[i].key)) continue;
+        const double value = get_real_or(c, reals[i].key, reals[i].least, reals[i].most, 1);
+        put(c, reals[i].name, json_real(shortest_of(value)));
+        samples = true;
+    }
+    if (samples) put(c, "do_sample", json_true());
+}
+
+phlox_status px_gguf_generation(const px_gguf *gguf, int64_t vocab_size, px_buffer *out,
+                                phlox_error *error)
+{
+    struct config c = {.gguf = gguf, .json = json_object(), .error = error};
+    if (!c.json) return px_fail_memory(error, sizeof c);
+    const int64_t bos = id_of(&c, "tokenizer.ggml.bos_token_id", vocab_size);
+    json_t *const ends = ends_of(&c, vocab_size);
+    if (bos >= 0) put(&c, "bos_token_id", json_integer(bos));
+    if (json_array_size(ends)) put(&c, "eos_token_id", ends);
+    else json_decref(ends);
+    copy_sampling(&c);
+    return finish(&c, out);
 }

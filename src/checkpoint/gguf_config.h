@@ -14,5 +14,8 @@ typedef struct px_gguf_tensors {
 /* Writes config.json's text, which px_config_parse() takes and transformers too. */
 phlox_status px_gguf_config(const px_gguf *gguf, const px_gguf_tensors *tensors, px_buffer *out,
                             phlox_error *error);
+/* The same of generation_config.json. */
+phlox_status px_gguf_generation(const px_gguf *gguf, int64_t vocab_size, px_buffer *out,
+                                phlox_error *error);
 
 #endif
