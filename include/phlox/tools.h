@@ -77,12 +77,14 @@ typedef struct phlox_export_result {
 
 /*
  * Writes the model at `path` (NULL: the built-in one) in another published form to `out`, which must not
- * exist or be an empty directory, and which appears when it is complete. Forms: "openvino", "onnx".
+ * exist or be an empty directory, and which appears when it is complete. Forms: "openvino", "onnx", "gguf" (a
+ * file).
  *
  * Of `options` (NULL: all defaults) those count that say what the weights become, `threads` and
  * `progress`. What they leave open is as the form's own tool has it: for OpenVINO models from a billion
  * parameters on become int8 and others stay floats, and int4 by itself takes the group size that
- * `optimum-cli export openvino` takes for the model. Integers that are stored stay as they are; a form
+ * `optimum-cli export openvino` takes for the model; in GGUF files floats stay floats, int8 is Q8_0, int4 is
+ * Q4_1 or, symmetric, Q4_0. Integers that are stored stay as they are; a form
  * that cannot hold them is PHLOX_ERROR_UNSUPPORTED, naming the tensor. `words` and `result` may be NULL.
  */
 PHLOX_API phlox_status phlox_export(const char *path, const char *form, const char *out,

@@ -32,8 +32,8 @@ static bool keeps_values(const px_export *job, const px_form *form, px_export_it
 {
     const bool widened = !item->format.bits && item->type == PX_FLOAT_F32 &&
                          job->asked.weight_format == PHLOX_WEIGHTS_F32;
-    if (px_export_is_quantized(item->tensor) && !item->kept && !widened) return false;
-    return form->holds(job, item);
+    if (!form->holds(job, item)) return false;
+    return item->copied || item->kept || widened || !px_export_is_quantized(item->tensor);
 }
 
 /* To what the user asked for, else to the groups that are stored, else to what the form has. */
@@ -180,12 +180,15 @@ phlox_status phlox_export(const char *path, const char *form_name, const char *o
     job.progress_user = job.asked.progress_user;
     const px_form *const form = px_form_by_name(form_name);
     if (!form || !form->write)
-        return px_fail(error, PHLOX_ERROR_ARGUMENT, "%s is no form that phlox writes; use openvino or onnx",
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "%s is no form that phlox writes; use openvino, onnx or gguf",
                        form_name);
     px_checkpoint *checkpoint = NULL;
     PX_TRY(px_builtin_open_or(path, &checkpoint, error));
-    job.checkpoint = checkpoint;
     phlox_export_result made = {.note = ""};
+    job.checkpoint = checkpoint;
+    job.note = made.note;
+    job.note_size = sizeof made.note;
     const phlox_status status = export_checkpoint(&job, form, out, &made, error);
     px_checkpoint_close(&checkpoint);
     if (status == PHLOX_OK && result) *result = made;

@@ -16,6 +16,7 @@ typedef struct px_export_item {
     px_quant_format format; /* group_size -1: one group a row */
     px_float_type type;
     bool kept;              /* the integers are the tensor's own, which are never rounded again */
+    bool copied;            /* what is stored goes into the file as it is */
     const char *encoding;   /* the form's own word for it, "Q4_0"; NULL: as format and type say */
 } px_export_item;
 
@@ -27,6 +28,8 @@ struct px_export {
     phlox_export_options words; /* and of the form */
     px_quant_options quant;     /* with the defaults of the form */
     const char *out;            /* the directory where the files go, which exists; or the file's name */
+    char *note;                 /* [note_size] for the user: what to know of the export; "" at first */
+    size_t note_size;
     px_pool *pool;
     phlox_progress_fn *progress; /* may be NULL */
     void *progress_user;

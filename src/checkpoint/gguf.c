@@ -210,7 +210,7 @@ static phlox_status open_shards(struct gguf *form, const char *name, phlox_error
 
 /* ---- tensors ------------------------------------------------------------------------------- */
 
-static const char *role_name(px_role role)
+const char *px_gguf_role_name(px_role role)
 {
     static const char *const names[PX_ROLES] = {
         [PX_EMBEDDING] = "token_embd.weight",  [PX_INPUT_NORM] = "attn_norm.weight",
@@ -236,7 +236,7 @@ static px_role role_of(const char *name, int64_t *layer)
     }
     for (int role = 0; role < PX_ROLES; role++)
         if (px_role_is_layered((px_role)role) == layered &&
-            strcmp(name, role_name((px_role)role)) == 0)
+            strcmp(name, px_gguf_role_name((px_role)role)) == 0)
             return (px_role)role;
     return PX_ROLES;
 }
@@ -253,14 +253,14 @@ static const px_gguf_tensor *find_tensor(const struct gguf *form, const char *na
 static phlox_status look_at_tensors(struct gguf *form, phlox_error *error)
 {
     const char *const name = form->shards[0].name;
-    const px_gguf_tensor *const embedding = find_tensor(form, role_name(PX_EMBEDDING));
+    const px_gguf_tensor *const embedding = find_tensor(form, px_gguf_role_name(PX_EMBEDDING));
     if (!embedding || embedding->dims != 2 || embedding->shape[1] > MOST_VOCAB)
         return px_fail(error, PHLOX_ERROR_FORMAT,
                        "%s: it has no matrix token_embd.weight; a model's own file is meant, with "
                        "all its parts", name);
     px_gguf_tensors *const found = &form->found;
     found->vocab_size = embedding->shape[1];
-    found->tied = !find_tensor(form, role_name(PX_LM_HEAD));
+    found->tied = !find_tensor(form, px_gguf_role_name(PX_LM_HEAD));
     found->long_factors = find_tensor(form, "rope_factors_long.weight");
     found->short_factors = find_tensor(form, "rope_factors_short.weight");
     if (!found->long_factors != !found->short_factors)
@@ -322,7 +322,7 @@ static phlox_status check_complete(const px_checkpoint *checkpoint, phlox_error 
     if (px_role_is_layered(role)) snprintf(prefix, sizeof prefix, "blk.%d.", layer);
     return px_fail(error, PHLOX_ERROR_NOT_FOUND,
                    "%s: it has no tensor %s%s; download the whole file, or all parts",
-                   checkpoint->path, prefix, role_name(role));
+                   checkpoint->path, prefix, px_gguf_role_name(role));
 }
 
 static phlox_status place_tensors(const struct gguf *form, px_checkpoint *out, phlox_error *error)
@@ -407,4 +407,8 @@ static phlox_status gguf_open(const char *path, px_checkpoint *out, phlox_error 
     return open_files(form, out, error);
 }
 
-const px_form px_form_gguf = {.name = "gguf", .detect = gguf_detect, .open = gguf_open};
+const px_form px_form_gguf = {
+    .name = "gguf",       .detect = gguf_detect,       .open = gguf_open,
+    .write = px_gguf_write, .choose = px_gguf_choose, .holds = px_gguf_holds,
+    .nearest = px_gguf_nearest, .is_file = true,
+};

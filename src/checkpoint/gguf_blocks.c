@@ -2,6 +2,8 @@
 
 #include "base/half.h"
 
+#include <string.h>
+
 enum { SMALL = 32, LARGE = 256 }; /* columns of a block */
 
 static float half_at(const uint8_t *data)
@@ -186,6 +188,13 @@ const px_gguf_encoding *px_gguf_encoding_of(uint32_t id)
 {
     for (size_t i = 0; i < PX_COUNT(encodings); i++)
         if (encodings[i].id == id) return &encodings[i];
+    return NULL;
+}
+
+const px_gguf_encoding *px_gguf_encoding_named(const char *name)
+{
+    for (size_t i = 0; i < PX_COUNT(encodings); i++)
+        if (strcmp(encodings[i].name, name) == 0) return &encodings[i];
     return NULL;
 }
 

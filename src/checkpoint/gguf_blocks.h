@@ -23,6 +23,8 @@ typedef struct px_gguf_encoding {
 
 /* NULL for one that phlox does not read. */
 const px_gguf_encoding *px_gguf_encoding_of(uint32_t id);
+/* By its name, "Q4_0"; NULL for one that phlox does not know. */
+const px_gguf_encoding *px_gguf_encoding_named(const char *name);
 /* ggml's name for any encoding; "unknown" for a number without one. */
 const char *px_gguf_encoding_name(uint32_t id);
 /* Describes how the values are held: all of the tensor's fields that follow from the encoding and the

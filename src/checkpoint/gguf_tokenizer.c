@@ -365,6 +365,23 @@ static phlox_status put_llama(struct vocabulary *v, phlox_error *error)
     return put_text(v, "}", error);
 }
 
+/* Whether a text is what these letters stand for in JSON, where backslashes are doubled. */
+static bool is_unescaped(const char *text, const char *escaped)
+{
+    for (; *escaped; escaped++, text++) {
+        if (*escaped != *text) return false;
+        if (*escaped == '\\') escaped++;
+    }
+    return !*text;
+}
+
+const char *px_gguf_pre_of(const char *expression)
+{
+    for (size_t i = 0; i < PX_COUNT(known_words) && expression; i++)
+        if (is_unescaped(expression, known_words[i].expression)) return known_words[i].pre;
+    return NULL;
+}
+
 static phlox_status put_gpt2(struct vocabulary *v, phlox_error *error)
 {
     phlox_text pre;

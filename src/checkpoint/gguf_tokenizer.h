@@ -17,4 +17,8 @@
 phlox_status px_gguf_tokenizer(const px_gguf *gguf, int64_t vocab_size, px_buffer *out,
                                phlox_error *error);
 
+/* The name in tokenizer.ggml.pre of an expression that cuts words; NULL for one that the family does not
+ * have. */
+const char *px_gguf_pre_of(const char *expression);
+
 #endif
