@@ -59,8 +59,8 @@ static bool quantize_q4_1(const float *values, uint8_t *block)
 {
     float least = values[0], most = values[0];
     for (int i = 1; i < PX_GGUF_BLOCK; i++) {
-        least = PX_MIN(least, values[i]);
-        most = PX_MAX(most, values[i]);
+        if (values[i] < least) least = values[i]; /* of zeros the first, whatever its sign */
+        if (values[i] > most) most = values[i];
     }
     const float scale = (most - least) / 15, inverse = inverse_of(scale);
     if (!put_half(block, scale) || !put_half(block + 2, least)) return false;

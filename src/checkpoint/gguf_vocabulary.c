@@ -38,7 +38,7 @@ static void find_strips(px_gguf_vocabulary *out)
     for (size_t i = 0; i < PX_COUNT(needed); i++)
         out->named_phi3 &= px_vocabulary_id(v, needed[i]) >= 0;
     if ((odd || any != out->named_phi3 || (any && !all)) && !out->deviation)
-        out->deviation = "llama.cpp keeps white space beside some control tokens that belongs to them";
+        out->deviation = "keeps white space beside some control tokens that take it along";
 }
 
 static const char *wanted_pattern(const px_vocabulary *v)
@@ -101,8 +101,8 @@ static phlox_status score(px_gguf_vocabulary *out, size_t count, phlox_error *er
                              : px_fail_memory(error, count * sizeof *out->scores);
     free(types);
     if (status == PHLOX_OK && (!found.ordered || found.listed != found.possible))
-        out->deviation = "llama.cpp joins every two tokens that make a third one, but the merges of "
-                         "tokenizer.json are fewer";
+        out->deviation = "joins any two tokens that make a third one, where tokenizer.json lists fewer "
+                         "merges";
     return status;
 }
 
@@ -117,19 +117,19 @@ phlox_status px_gguf_vocabulary_read(const px_checkpoint *checkpoint, px_gguf_vo
     if (status == PHLOX_ERROR_UNSUPPORTED || (status == PHLOX_OK && v->token_count > count)) {
         px_vocabulary_free(v);
         *v = (px_vocabulary){.pad = -1};
-        out->deviation = "llama.cpp has no tokenizer of this kind";
+        out->deviation = "has no tokenizer of this kind";
         return PHLOX_OK;
     }
     if (status != PHLOX_OK) return status;
     out->pre = v->byte_level ? px_gguf_pre_of(wanted_pattern(v)) : "default";
     if (!out->pre) {
-        out->deviation = "llama.cpp has no tokenizer that cuts words by this expression";
+        out->deviation = "has no tokenizer that cuts words by this expression";
         return PHLOX_OK;
     }
     out->model = v->byte_level ? "gpt2" : "llama";
     if (!v->byte_level) status = score(out, count, error);
     if (status == PHLOX_OK && has_unlike_prefix(v) && !out->deviation)
-        out->deviation = "llama.cpp puts a blank in front of every piece of a text";
+        out->deviation = "puts a blank in front of every piece of a text";
     find_strips(out);
     return status;
 }

@@ -11,7 +11,8 @@ typedef struct px_gguf_vocabulary {
     px_vocabulary read;    /* empty where the checkpoint has no tokenizer */
     const char *model;     /* "llama", "gpt2", "no_vocab" */
     const char *pre;       /* which expression cuts words */
-    const char *deviation; /* a sentence on where llama.cpp gives other ids, or none; NULL: nowhere */
+    const char *deviation; /* what llama.cpp does otherwise, so that some texts become other ids; or why it
+                            * has no tokenizer; NULL: ids are the same */
     bool named_phi3;       /* control tokens take the white space behind them: in llama.cpp they do so in
                             * models that are called Phi-3 */
     float *scores;         /* [vocab_size], of "llama" */

@@ -340,6 +340,16 @@ static phlox_status fill(struct writer *w, phlox_error *error)
 
 /* ---- all of it ----------------------------------------------------------------------------- */
 
+static void write_note(const struct writer *w)
+{
+    const bool none = strcmp(w->vocabulary.model, "no_vocab") == 0;
+    snprintf(w->job->note, w->job->note_size,
+             none ? "llama.cpp will take ids only, since it %s; phlox reads the tokenizer.json that is in the file"
+                  : "llama.cpp makes other ids of a few texts, since it %s; phlox reads the tokenizer.json that "
+                    "is in the file",
+             w->vocabulary.deviation);
+}
+
 static phlox_status write_file(struct writer *w, phlox_error *error)
 {
     px_gguf_keys keys = {.error = error};
@@ -350,9 +360,7 @@ static phlox_status write_file(struct writer *w, phlox_error *error)
     phlox_status status = keys.status;
     if (status == PHLOX_OK) status = open_file(w, &keys, error);
     px_buffer_free(&keys.bytes);
-    if (status == PHLOX_OK && w->vocabulary.deviation)
-        snprintf(w->job->note, w->job->note_size, "%s; phlox reads tokenizer.json from the file, and its "
-                 "ids are the same", w->vocabulary.deviation);
+    if (w->vocabulary.deviation) write_note(w);
     return status == PHLOX_OK ? fill(w, error) : status;
 }
 

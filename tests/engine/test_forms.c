@@ -204,6 +204,19 @@ static void add_exports(struct table *table, const char *directory)
         {"onnx", "phi4", PHLOX_WEIGHTS_INT8, PHLOX_ASYM, 0},
         {"onnx", "phi4-mini", PHLOX_WEIGHTS_INT4, PHLOX_SYM, 32},
         {"onnx", "phi4-mini", PHLOX_WEIGHTS_INT4, PHLOX_ASYM, 32},
+        {"gguf", "f32", PHLOX_WEIGHTS_STORED, PHLOX_SYMMETRY_DEFAULT, 0},
+        {"gguf", "f16", PHLOX_WEIGHTS_STORED, PHLOX_SYMMETRY_DEFAULT, 0},
+        {"gguf", "phi4", PHLOX_WEIGHTS_STORED, PHLOX_SYMMETRY_DEFAULT, 0},
+        {"gguf", "phi4", PHLOX_WEIGHTS_INT8, PHLOX_SYM, 0},
+        {"gguf", "phi4", PHLOX_WEIGHTS_INT4, PHLOX_SYM, 0},
+        {"gguf", "phi4", PHLOX_WEIGHTS_INT4, PHLOX_ASYM, 0},
+        {"gguf", "../openvino/int4-tied", PHLOX_WEIGHTS_STORED, PHLOX_SYMMETRY_DEFAULT, 0},
+        {"gguf", "../gguf/q2_k", PHLOX_WEIGHTS_STORED, PHLOX_SYMMETRY_DEFAULT, 0}, /* copied */
+        {"gguf", "../gguf/q3_k_m", PHLOX_WEIGHTS_STORED, PHLOX_SYMMETRY_DEFAULT, 0},
+        {"gguf", "../gguf/q4_k_m", PHLOX_WEIGHTS_STORED, PHLOX_SYMMETRY_DEFAULT, 0},
+        {"gguf", "../gguf/q5_k_m", PHLOX_WEIGHTS_STORED, PHLOX_SYMMETRY_DEFAULT, 0},
+        {"gguf", "../gguf/q5_1", PHLOX_WEIGHTS_STORED, PHLOX_SYMMETRY_DEFAULT, 0},
+        {"gguf", "../gguf/iq4_nl", PHLOX_WEIGHTS_STORED, PHLOX_SYMMETRY_DEFAULT, 0},
     };
     table->written = true;
     for (size_t i = 0; i < PX_COUNT(exports); i++) {
