@@ -77,13 +77,18 @@ static phlox_status get_factors(const json_t *rope, const char *key, const char 
 }
 
 /* mscale of longrope: transformers' _compute_longrope_parameters. */
+static float usual_rope_scale(const px_desc *desc)
+{
+    const double factor = (double)desc->max_position / desc->original_max_position;
+    return factor <= 1 ? 1 : (float)sqrt(1 + log(factor) / log(desc->original_max_position));
+}
+
 static phlox_status get_rope_scale(const json_t *rope, const char *name, const px_desc *desc,
                                    float *out, phlox_error *error)
 {
-    double given, factor = (double)desc->max_position / desc->original_max_position;
+    double given;
     PX_TRY(px_json_real_or(rope, "attention_factor", name, 0, 1e6, -1, &given, error));
-    if (given >= 0) *out = (float)given;
-    else *out = factor <= 1 ? 1 : (float)sqrt(1 + log(factor) / log(desc->original_max_position));
+    *out = given >= 0 ? (float)given : usual_rope_scale(desc);
     return PHLOX_OK;
 }
 
@@ -250,10 +255,13 @@ static json_t *factors_of(const px_desc *desc, const float *factors)
 static json_t *rope_of(const px_desc *desc)
 {
     if (!desc->longrope) return json_null();
-    return json_pack("{s:s, s:o, s:o, s:f}", "type", "longrope", "short_factor",
-                     factors_of(desc, desc->short_factor), "long_factor",
-                     factors_of(desc, desc->long_factor), "attention_factor",
-                     (double)desc->rope_scale);
+    json_t *const rope = json_pack("{s:s, s:o, s:o}", "type", "longrope", "short_factor",
+                                   factors_of(desc, desc->short_factor), "long_factor",
+                                   factors_of(desc, desc->long_factor));
+    /* transformers knows the usual one and refuses a dictionary with more than these three keys. */
+    if (desc->rope_scale != usual_rope_scale(desc))
+        json_object_set_new(rope, "attention_factor", json_real((double)desc->rope_scale));
+    return rope;
 }
 
 static json_t *eos_of(const px_desc *desc)
@@ -290,6 +298,7 @@ phlox_status px_config_write(const px_desc *desc, px_buffer *out, phlox_error *e
     if (desc->sliding_window)
         json_object_set_new(json, "sliding_window", json_integer(desc->sliding_window));
     if (desc->bos_id >= 0) json_object_set_new(json, "bos_token_id", json_integer(desc->bos_id));
+    json_object_set_new(json, "pad_token_id", json_null()); /* transformers has one beyond small vocabularies */
     char *const text = json_dumps(json, JSON_INDENT(2));
     json_decref(json);
     if (!text) return px_fail_memory(error, sizeof *desc);
