@@ -40,6 +40,7 @@ test-peers: packages build
 	python3 tests/peers/openvino_exports.py $(BUILD)/phlox $(PEERS)
 	python3 tests/peers/onnx_exports.py $(BUILD)/phlox $(PEERS)
 	python3 tests/peers/gguf_exports.py $(BUILD)/phlox $(PEERS)
+	python3 tests/peers/huggingface_exports.py $(BUILD)/phlox $(PEERS)
 
 install: packages
 	cmake -B $(BUILD) -DCMAKE_INSTALL_PREFIX=$(PREFIX) $(CMAKE_FLAGS)

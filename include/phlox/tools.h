@@ -78,7 +78,7 @@ typedef struct phlox_export_result {
 /*
  * Writes the model at `path` (NULL: the built-in one) in another published form to `out`, which must not
  * exist or be an empty directory, and which appears when it is complete. Forms: "openvino", "onnx", "gguf" (a
- * file).
+ * file), "huggingface".
  *
  * Of `options` (NULL: all defaults) those count that say what the weights become, `threads` and
  * `progress`. What they leave open is as the form's own tool has it: for OpenVINO models from a billion

@@ -181,7 +181,8 @@ phlox_status phlox_export(const char *path, const char *form_name, const char *o
     const px_form *const form = px_form_by_name(form_name);
     if (!form || !form->write)
         return px_fail(error, PHLOX_ERROR_ARGUMENT,
-                       "%s is no form that phlox writes; use openvino, onnx or gguf",
+                       "%s is no form that phlox writes; use openvino, onnx, gguf or "
+                       "huggingface",
                        form_name);
     px_checkpoint *checkpoint = NULL;
     PX_TRY(px_builtin_open_or(path, &checkpoint, error));

@@ -281,4 +281,12 @@ phlox_status px_huggingface_open_memory(const px_memory_file *files, size_t coun
                      error);
 }
 
-const px_form px_form_huggingface = {.name = "huggingface", .detect = huggingface_detect, .open = huggingface_open};
+const px_form px_form_huggingface = {
+    .name = "huggingface",
+    .detect = huggingface_detect,
+    .open = huggingface_open,
+    .write = px_huggingface_write,
+    .choose = px_huggingface_choose,
+    .holds = px_huggingface_holds,
+    .nearest = px_huggingface_nearest,
+};
