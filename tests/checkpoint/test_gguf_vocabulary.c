@@ -10,6 +10,7 @@
 
 #include <phlox/tools.h>
 
+#define HOSTILE PHLOX_SOURCE_DIR "/tests/golden/hostile"
 #define DEMO PHLOX_SOURCE_DIR "/models/demo/hf"
 
 /* An export, and its keys. */
@@ -340,11 +341,45 @@ static void too_many_tokens(void **state)
     test_remove(source);
 }
 
+struct hostile {
+    const char *directory;
+    size_t written, refused;
+};
+
+/* Tokenizers that phlox itself would not take: a file, or an error and no file. */
+static void check_hostile(const char *path, const char *name, void *user)
+{
+    struct hostile *const seen = user;
+    char source[TEST_PATH], out[TEST_PATH];
+    phlox_error error;
+    if (strncmp(name, "tokenizer-", 10) != 0) return;
+    assert_int_equal(mkdir(test_path(source, "%s/%s", seen->directory, name), 0777), 0);
+    test_copy(HOSTILE "/good", source);
+    test_copy(HOSTILE "/good-tokenizer", source);
+    test_copy(path, source); /* only what differs is there */
+    test_path(out, "%s/%s.gguf", seen->directory, name);
+    const phlox_status status = phlox_export(source, "gguf", out, NULL, NULL, NULL, &error);
+    assert_int_equal(status == PHLOX_OK, test_exists(out));
+    (*(status == PHLOX_OK ? &seen->written : &seen->refused))++;
+}
+
+static void hostile_tokenizers(void **state)
+{
+    (void)state;
+    char directory[TEST_PATH];
+    test_directory(directory);
+    struct hostile seen = {.directory = directory};
+    test_for_each(HOSTILE, check_hostile, &seen);
+    assert_true(seen.written + seen.refused >= 15 && seen.refused >= 1);
+    test_remove(directory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kinds),     cmocka_unit_test(built_in),        cmocka_unit_test(exact_vocabulary),
         cmocka_unit_test(real_phi3), cmocka_unit_test(too_many_tokens),
+        cmocka_unit_test(hostile_tokenizers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
