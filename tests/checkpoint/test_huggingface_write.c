@@ -24,6 +24,12 @@ static json_t *config_of(const char *directory)
     return json;
 }
 
+static const char *type_in(const json_t *config)
+{
+    const json_t *const type = json_object_get(config, "dtype");
+    return json_string_value(type ? type : json_object_get(config, "torch_dtype"));
+}
+
 struct round {
     const char *directory;
     size_t count;
@@ -56,9 +62,7 @@ static void check_member(const char *path, const char *name, void *user)
     assert_true(source->desc.rope_scale == made->desc.rope_scale);
     static const char *const types[] = {"float32", "float16", "bfloat16"};
     json_t *const config = config_of(out);
-    const json_t *type = json_object_get(config, "dtype");
-    if (!type) type = json_object_get(config, "torch_dtype");
-    assert_string_equal(json_string_value(type), types[source->type]);
+    assert_string_equal(type_in(config), types[source->type]);
     assert_true(test_exists(test_path(file, "%s/generation_config.json", out)));
     json_decref(config);
     px_checkpoint_close(&source);
@@ -134,6 +138,7 @@ static void check_form(const char *path, const char *name, void *user)
     free(got);
     json_t *const config = config_of(out);
     assert_null(json_object_get(config, "quantization_config"));
+    assert_string_equal(type_in(config), "float32");
     json_decref(config);
     words.accept_loss = true;
     test_path(out, "%s/%zu-half", round->directory, round->count);
