@@ -187,6 +187,7 @@ phlox_status phlox_export(const char *path, const char *form_name, const char *o
     px_checkpoint *checkpoint = NULL;
     PX_TRY(px_builtin_open_or(path, &checkpoint, error));
     phlox_export_result made = {.note = ""};
+    px_checkpoint_widen(checkpoint);
     job.checkpoint = checkpoint;
     job.note = made.note;
     job.note_size = sizeof made.note;

@@ -69,6 +69,17 @@ void px_checkpoint_describe(const px_checkpoint *checkpoint, char *out, size_t s
     }
 }
 
+void px_checkpoint_widen(px_checkpoint *checkpoint)
+{
+    for (int role = 0; role < PX_ROLES; role++) {
+        const int32_t count =
+            px_role_is_layered((px_role)role) ? checkpoint->desc.num_hidden_layers : 1;
+        px_tensor *const tensors = checkpoint->tensors[role];
+        for (int32_t layer = 0; layer < count; layer++)
+            if (tensors[layer].load) tensors[layer].integers = (px_integers){0};
+    }
+}
+
 phlox_status px_checkpoint_make_room(px_checkpoint *checkpoint, phlox_error *error)
 {
     for (int role = 0; role < PX_ROLES; role++) {
@@ -132,18 +143,32 @@ size_t px_tensor_scratch(const px_tensor *tensor, int64_t rows)
     return (size_t)rows * (groups * (sizeof(float) + 1) + (size_t)tensor->columns);
 }
 
-phlox_status px_tensor_read_integers(const px_tensor *tensor, int64_t begin, int64_t rows, uint8_t *q,
-                                     float *scales, uint8_t *zeros, phlox_error *error)
+/* Of rows from `begin`: scales, or what `what` says. */
+static phlox_status check_finite(const px_tensor *tensor, int64_t begin, int64_t rows,
+                                 const float *scales, const char *what, phlox_error *error)
 {
-    tensor->integers.read(tensor, begin, rows, q, scales, zeros);
     const int64_t groups = px_tensor_groups(tensor);
     for (int64_t i = 0; i < rows * groups; i++)
         if (!isfinite(scales[i]))
             return px_fail(error, PHLOX_ERROR_FORMAT,
-                           "%s: tensor %s: row %" PRId64 ", group %" PRId64 " has the scale %g; "
+                           "%s: tensor %s: row %" PRId64 ", group %" PRId64 " has the %s %g; "
                            "download the file again", tensor->file, tensor->name, begin + i / groups,
-                           i % groups, (double)scales[i]);
+                           i % groups, what, (double)scales[i]);
     return PHLOX_OK;
+}
+
+phlox_status px_tensor_read_integers(const px_tensor *tensor, int64_t begin, int64_t rows, uint8_t *q,
+                                     float *scales, uint8_t *zeros, phlox_error *error)
+{
+    tensor->integers.read(tensor, begin, rows, q, scales, zeros);
+    return check_finite(tensor, begin, rows, scales, "scale", error);
+}
+
+phlox_status px_tensor_read_minima(const px_tensor *tensor, int64_t begin, int64_t rows,
+                                   float *minima, phlox_error *error)
+{
+    tensor->integers.read_minima(tensor, begin, rows, minima);
+    return check_finite(tensor, begin, rows, minima, "minimum", error);
 }
 
 void px_tensor_load(const px_tensor *tensor, int64_t begin, int64_t rows, float *out,

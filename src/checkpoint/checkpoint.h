@@ -16,18 +16,26 @@ typedef struct px_tensor px_tensor;
 typedef struct px_export px_export; /* export.h */
 struct px_export_item;
 
-/* Integers of a published quantized model: w = (q - zero) * scale, in groups of columns. */
+/* Integers of a published quantized model, in groups of columns: w = (q - zero) * scale, or with minima
+ * w = q * scale + minimum. */
 typedef struct px_integers {
     int bits;           /* 4 or 8; 0: the tensor holds floats */
     bool symmetric;     /* the zero point of q below is 8 or 128 everywhere */
-    bool half_scales;   /* every scale is a float16 */
+    bool half_scales;   /* every scale and minimum, or what they are steps of, is a float16 */
     int64_t group_size; /* columns in a group, 1 to columns; the last may have fewer */
     /* Unpacks rows [begin, begin + rows), which are only repacked, never rounded.
      *   q:      uint8_t [rows, columns]; signed values of the file have 8 or 128 added
      *   scales: float32 [rows, groups]; may be negative
-     *   zeros:  uint8_t [rows, groups]; not written when symmetric */
+     *   zeros:  uint8_t [rows, groups]; not written when symmetric or with minima */
     void (*read)(const px_tensor *tensor, int64_t begin, int64_t rows, uint8_t *q, float *scales,
                  uint8_t *zeros);
+    /* Their minima, float32 [rows, groups]; NULL: there are none. */
+    void (*read_minima)(const px_tensor *tensor, int64_t begin, int64_t rows, float *minima);
+    /* NULL, or the scales, or the minima, are steps [rows, groups] of float16 that a row has for 256
+     * columns, `scales` [rows, columns / 256]: such a product is exactly what the others read. Groups
+     * are 16 or 32 columns then. */
+    void (*read_steps)(const px_tensor *tensor, int64_t begin, int64_t rows, bool of_minima,
+                       int8_t *steps, float *scales);
 } px_integers;
 
 struct px_tensor {
@@ -37,7 +45,9 @@ struct px_tensor {
     px_float_type type;   /* of floats: what holds every value exactly */
     px_integers integers;
     /* Widens rows [begin, begin + rows) of an encoding that is neither of these, or not row-major, to
-     * float32 [rows, columns]; NULL: `data` is [rows, columns] of `type`, or integers. */
+     * float32 [rows, columns]; NULL: `data` is [rows, columns] of `type`, or integers. Beside integers
+     * (always where they have minima) it means that only the kernels take these: what asks for a
+     * format, or exports, reads the widened values. */
     void (*load)(const px_tensor *tensor, int64_t begin, int64_t rows, float *out);
     const void *data;     /* floats: little endian, row-major; aligned to nothing */
     int64_t row_bytes;    /* of data, as a row's share of all that is stored for the tensor */
@@ -62,6 +72,9 @@ const void *px_tensor_rows(const px_tensor *tensor, int64_t begin, int64_t rows,
 /* Unpacks rows of integers as integers.read does, and checks that their scales are finite. */
 phlox_status px_tensor_read_integers(const px_tensor *tensor, int64_t begin, int64_t rows, uint8_t *q,
                                      float *scales, uint8_t *zeros, phlox_error *error);
+/* The minima of such rows, as integers.read_minima gives them, checked likewise. */
+phlox_status px_tensor_read_minima(const px_tensor *tensor, int64_t begin, int64_t rows,
+                                   float *minima, phlox_error *error);
 /* Lets go of the pages of rows that will not be read soon, where they come from a file. */
 void px_tensor_drop(const px_tensor *tensor, int64_t begin, int64_t rows);
 /* Groups of a row of integers. */
@@ -79,7 +92,7 @@ typedef struct px_checkpoint {
     char *state;      /* sizes, times and header checksums of the files: changes when they do */
     px_desc desc;
     px_float_type type;    /* of the matrices that hold floats */
-    bool quantized;        /* some matrix holds integers, or what is widened from a few bits */
+    bool quantized;        /* some matrix holds integers */
     uint64_t stored_bytes; /* of all tensors */
     px_tensor *tensors[PX_ROLES]; /* [num_hidden_layers] for layered roles, else [1]; NULL: absent */
     phlox_text tokenizer_json; /* size 0: the directory has no tokenizer */
@@ -134,6 +147,8 @@ void px_describe_integers(int bits, bool symmetric, int64_t group_size, int64_t 
 void px_tensor_describe(const px_tensor *tensor, char *out, size_t size);
 /* Adds a word to such a list, unless it is there. */
 void px_describe_once(char *list, size_t size, const char *word);
+/* Makes floats of the tensors whose integers only the kernels take. */
+void px_checkpoint_widen(px_checkpoint *checkpoint);
 /* Makes room for the tensors that the descriptor asks for. */
 phlox_status px_checkpoint_make_room(px_checkpoint *checkpoint, phlox_error *error);
 /* Whether a tensor is missing; *role and *layer say which is the first. */

@@ -4,30 +4,44 @@
 
 #include <string.h>
 
-enum { SMALL = 32, LARGE = 256 }; /* columns of a block */
+enum {
+    SMALL = 32,  /* columns of a block */
+    LARGE = 256, /* of one whose scales are steps */
+    NONE = -1
+};
 
 static float half_at(const uint8_t *data)
 {
     return px_f16_to_f32((uint16_t)(data[0] | data[1] << 8));
 }
 
-/* ---- integers ------------------------------------------------------------------------------ */
+/* ---- blocks of 32 -------------------------------------------------------------------------- */
 
 /* scale, 32 signed bytes */
-static void unpack_q8_0(const uint8_t *block, uint8_t *q, float *scale)
+static void unpack_q8_0(const uint8_t *block, uint8_t *q)
 {
-    *scale = half_at(block);
     for (int i = 0; i < SMALL; i++) q[i] = block[2 + i] ^ 0x80;
 }
 
-/* scale, 16 bytes: the low nibbles are columns 0 to 15, the high ones 16 to 31 */
-static void unpack_q4_0(const uint8_t *block, uint8_t *q, float *scale)
+/* 16 bytes: the low nibbles are columns 0 to 15, the high ones 16 to 31 */
+static void unpack_nibbles(const uint8_t *nibbles, uint8_t *q)
 {
-    *scale = half_at(block);
     for (int i = 0; i < SMALL / 2; i++) {
-        q[i] = block[2 + i] & 15;
-        q[i + SMALL / 2] = block[2 + i] >> 4;
+        q[i] = nibbles[i] & 15;
+        q[i + SMALL / 2] = nibbles[i] >> 4;
     }
+}
+
+/* scale, nibbles */
+static void unpack_q4_0(const uint8_t *block, uint8_t *q)
+{
+    unpack_nibbles(block + 2, q);
+}
+
+/* scale, minimum, nibbles */
+static void unpack_q4_1(const uint8_t *block, uint8_t *q)
+{
+    unpack_nibbles(block + 4, q);
 }
 
 /* Five bits of a column: nibbles as in Q4_0, the highest bits of all columns in one word. */
@@ -39,149 +53,140 @@ static int five_bits(const uint8_t *high, const uint8_t *nibbles, int column)
 }
 
 /* scale, 4 bytes of high bits, nibbles; -16 to 15 */
-static void unpack_q5_0(const uint8_t *block, uint8_t *q, float *scale)
+static void unpack_q5_0(const uint8_t *block, uint8_t *q)
 {
-    *scale = half_at(block);
     for (int i = 0; i < SMALL; i++) q[i] = (uint8_t)(five_bits(block + 2, block + 6, i) + 112);
 }
 
+/* scale, minimum, high bits, nibbles; 0 to 31 */
+static void unpack_q5_1(const uint8_t *block, uint8_t *q)
+{
+    for (int i = 0; i < SMALL; i++) q[i] = (uint8_t)five_bits(block + 4, block + 8, i);
+}
+
 /* As Q4_0, but a nibble is the index of one of 16 values. */
-static void unpack_iq4_nl(const uint8_t *block, uint8_t *q, float *scale)
+static void unpack_iq4_nl(const uint8_t *block, uint8_t *q)
 {
     static const int8_t values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                       1,    13,   25,  38,  53,  69,  89,  113};
-    *scale = half_at(block);
     for (int i = 0; i < SMALL / 2; i++) {
         q[i] = (uint8_t)(values[block[2 + i] & 15] + 128);
         q[i + SMALL / 2] = (uint8_t)(values[block[2 + i] >> 4] + 128);
     }
 }
 
-/* ---- with a minimum ------------------------------------------------------------------------ */
-
-/* scale, minimum, nibbles */
-static void widen_q4_1(const uint8_t *block, float *out)
-{
-    const float scale = half_at(block), minimum = half_at(block + 2);
-    for (int i = 0; i < SMALL / 2; i++) {
-        out[i] = scale * (float)(block[4 + i] & 15) + minimum;
-        out[i + SMALL / 2] = scale * (float)(block[4 + i] >> 4) + minimum;
-    }
-}
-
-/* scale, minimum, high bits, nibbles */
-static void widen_q5_1(const uint8_t *block, float *out)
-{
-    const float scale = half_at(block), minimum = half_at(block + 2);
-    for (int i = 0; i < SMALL; i++)
-        out[i] = scale * (float)five_bits(block + 4, block + 8, i) + minimum;
-}
-
 /* ---- blocks of 256 ------------------------------------------------------------------------- */
 
-/* 16 bytes: scale and minimum of each 16 columns, 4 bits each; 64 bytes of 2 bits; what multiplies the
- * scales, what multiplies the minima. A run of 128 columns takes 32 bytes: 2 bits of byte j are the
- * columns j, 32 + j, 64 + j, 96 + j. */
-static void widen_q2_k(const uint8_t *block, float *out)
+/* Two bits of a column: a run of 128 takes 32 bytes, of which byte j has the columns j, 32 + j, 64 + j,
+ * 96 + j. */
+static int two_bits(const uint8_t *bytes, int column)
 {
-    const uint8_t *const q = block + 16;
-    const float d = half_at(block + 80), d_minimum = half_at(block + 82);
-    for (int i = 0; i < LARGE; i++) {
-        const uint8_t both = block[i / 16];
-        const float scale = d * (float)(both & 15), minimum = d_minimum * (float)(both >> 4);
-        const int two = q[i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3;
-        out[i] = scale * (float)two - minimum;
+    return bytes[column / 128 * 32 + column % 32] >> column % 128 / 32 * 2 & 3;
+}
+
+/* 16 bytes: steps of scale and minimum of each 16 columns, 4 bits each; 64 bytes of 2 bits; scale;
+ * minimum, which is taken off. */
+static void unpack_q2_k(const uint8_t *block, uint8_t *q)
+{
+    for (int i = 0; i < LARGE; i++) q[i] = (uint8_t)two_bits(block + 16, i);
+}
+
+static void steps_q2_k(const uint8_t *block, int8_t *scales, int8_t *minima)
+{
+    for (int group = 0; group < LARGE / 16; group++) {
+        scales[group] = block[group] & 15;
+        minima[group] = (int8_t)(block[group] >> 4);
     }
 }
 
-/* 32 bytes: bit k of byte j is set where 4 is not taken off column 32 k + j; 64 bytes of 2 bits as in
- * Q2_K; 12 bytes: scales of 6 bits of each 16 columns; what multiplies them. */
-static void widen_q3_k(const uint8_t *block, float *out)
+/* 32 bytes: bit k of byte j is set where 4 is not taken off column 32 k + j; 64 bytes of 2 bits; 12
+ * bytes: steps of 6 bits of each 16 columns; scale. */
+static void unpack_q3_k(const uint8_t *block, uint8_t *q)
 {
-    const uint8_t *const q = block + 32, *const scales = block + 96;
-    const float d = half_at(block + 108);
-    for (int i = 0; i < LARGE; i++) {
-        const int group = i / 16;
-        const int low = scales[group % 8] >> group / 8 * 4 & 15;
-        const int high = scales[8 + group % 4] >> group / 4 * 2 & 3;
-        const int two = q[i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3;
-        const int three = two - (block[i % 32] >> i / 32 & 1 ? 0 : 4);
-        out[i] = d * (float)((low | high << 4) - 32) * (float)three;
+    for (int i = 0; i < LARGE; i++)
+        q[i] = (uint8_t)(two_bits(block + 32, i) + (block[i % 32] >> i / 32 & 1 ? 8 : 4));
+}
+
+static void steps_q3_k(const uint8_t *block, int8_t *scales, int8_t *minima)
+{
+    (void)minima;
+    const uint8_t *const packed = block + 96;
+    for (int group = 0; group < LARGE / 16; group++) {
+        const int low = packed[group % 8] >> group / 8 * 4 & 15;
+        const int high = packed[8 + group % 4] >> group / 4 * 2 & 3;
+        scales[group] = (int8_t)((low | high << 4) - 32);
     }
 }
 
-/* Scale and minimum, 6 bits each, of 32 columns in 12 bytes. */
-static void scale_and_minimum(const uint8_t *packed, int group, int *scale, int *minimum)
+/* Scale; minimum, which is taken off; 12 bytes with the steps of both; for Q5_K 32 bytes: bit k of byte
+ * j is the highest of column 32 k + j; 128 bytes of nibbles: a run of 64 columns takes 32, the low
+ * nibbles first. */
+static void unpack_k(const uint8_t *high, const uint8_t *nibbles, uint8_t *q)
 {
-    if (group < 4) {
-        *scale = packed[group] & 63;
-        *minimum = packed[4 + group] & 63;
-        return;
-    }
-    const int at = group - 4;
-    *scale = (packed[8 + at] & 15) | (packed[at] >> 6) << 4;
-    *minimum = packed[8 + at] >> 4 | (packed[4 + at] >> 6) << 4;
-}
-
-/* What multiplies the scales, what multiplies the minima; 12 bytes of both; for Q5_K 32 bytes: bit k
- * of byte j is the highest of column 32 k + j; 128 bytes of nibbles: a run of 64 columns takes 32, the
- * low nibbles first. */
-static void widen_k(const uint8_t *block, const uint8_t *high, const uint8_t *nibbles, float *out)
-{
-    const float d = half_at(block), d_minimum = half_at(block + 2);
     for (int group = 0; group < LARGE / 32; group++) {
-        int scale, minimum;
-        scale_and_minimum(block + 4, group, &scale, &minimum);
-        const float by = d * (float)scale, less = d_minimum * (float)minimum;
         for (int j = 0; j < 32; j++) {
-            int q = nibbles[group / 2 * 32 + j] >> group % 2 * 4 & 15;
-            if (high) q |= (high[j] >> group & 1) << 4;
-            *out++ = by * (float)q - less;
+            const int low = nibbles[group / 2 * 32 + j] >> group % 2 * 4 & 15;
+            const int top = high ? high[j] >> group & 1 : 0;
+            *q++ = (uint8_t)(low | top << 4);
         }
     }
 }
 
-static void widen_q4_k(const uint8_t *block, float *out)
+static void unpack_q4_k(const uint8_t *block, uint8_t *q)
 {
-    widen_k(block, NULL, block + 16, out);
+    unpack_k(NULL, block + 16, q);
 }
 
-static void widen_q5_k(const uint8_t *block, float *out)
+static void unpack_q5_k(const uint8_t *block, uint8_t *q)
 {
-    widen_k(block, block + 16, block + 48, out);
+    unpack_k(block + 16, block + 48, q);
 }
 
-/* 128 bytes of low nibbles: a run of 128 columns takes 64, the low nibbles first; 64 bytes of 2 high
- * bits as in Q2_K; 16 signed scales of 16 columns each; what multiplies them. */
-static void widen_q6_k(const uint8_t *block, float *out)
+/* Of 6 bits. */
+static void steps_k(const uint8_t *block, int8_t *scales, int8_t *minima)
 {
-    const uint8_t *const high = block + 128, *const scales = block + 192;
-    const float d = half_at(block + 208);
+    const uint8_t *const packed = block + 4;
+    for (int group = 0; group < 4; group++) {
+        scales[group] = packed[group] & 63;
+        minima[group] = packed[4 + group] & 63;
+        scales[4 + group] = (int8_t)((packed[8 + group] & 15) | packed[group] >> 6 << 4);
+        minima[4 + group] = (int8_t)(packed[8 + group] >> 4 | packed[4 + group] >> 6 << 4);
+    }
+}
+
+/* 128 bytes of low nibbles: a run of 128 columns takes 64, the low nibbles first; 64 bytes of two high
+ * bits; 16 signed steps of 16 columns each; scale. -32 to 31. */
+static void unpack_q6_k(const uint8_t *block, uint8_t *q)
+{
     for (int i = 0; i < LARGE; i++) {
         const int low = block[i / 128 * 64 + i % 64] >> i % 128 / 64 * 4 & 15;
-        const int two = high[i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3;
-        const float scale = d * (float)(int8_t)scales[i / 16];
-        out[i] = scale * (float)((low | two << 4) - 32);
+        q[i] = (uint8_t)((low | two_bits(block + 128, i) << 4) - 32 + 128);
     }
+}
+
+static void steps_q6_k(const uint8_t *block, int8_t *scales, int8_t *minima)
+{
+    (void)minima;
+    for (int group = 0; group < LARGE / 16; group++) scales[group] = (int8_t)block[192 + group];
 }
 
 /* ---- the list ------------------------------------------------------------------------------ */
 
 static const px_gguf_encoding encodings[] = {
-    {"F32", 0, 1, 4, PX_FLOAT_F32, 0, NULL, NULL},
-    {"F16", 1, 1, 2, PX_FLOAT_F16, 0, NULL, NULL},
-    {"BF16", 30, 1, 2, PX_FLOAT_BF16, 0, NULL, NULL},
-    {"Q4_0", 2, SMALL, 18, PX_FLOAT_F32, 4, unpack_q4_0, NULL},
-    {"Q4_1", 3, SMALL, 20, PX_FLOAT_F32, 0, NULL, widen_q4_1},
-    {"Q5_0", 6, SMALL, 22, PX_FLOAT_F32, 8, unpack_q5_0, NULL},
-    {"Q5_1", 7, SMALL, 24, PX_FLOAT_F32, 0, NULL, widen_q5_1},
-    {"Q8_0", 8, SMALL, 34, PX_FLOAT_F32, 8, unpack_q8_0, NULL},
-    {"Q2_K", 10, LARGE, 84, PX_FLOAT_F32, 0, NULL, widen_q2_k},
-    {"Q3_K", 11, LARGE, 110, PX_FLOAT_F32, 0, NULL, widen_q3_k},
-    {"Q4_K", 12, LARGE, 144, PX_FLOAT_F32, 0, NULL, widen_q4_k},
-    {"Q5_K", 13, LARGE, 176, PX_FLOAT_F32, 0, NULL, widen_q5_k},
-    {"Q6_K", 14, LARGE, 210, PX_FLOAT_F32, 0, NULL, widen_q6_k},
-    {"IQ4_NL", 20, SMALL, 18, PX_FLOAT_F32, 8, unpack_iq4_nl, NULL},
+    {"F32", 0, 1, 4, PX_FLOAT_F32, 0, 0, 0, 0, NULL, NULL},
+    {"F16", 1, 1, 2, PX_FLOAT_F16, 0, 0, 0, 0, NULL, NULL},
+    {"BF16", 30, 1, 2, PX_FLOAT_BF16, 0, 0, 0, 0, NULL, NULL},
+    {"Q4_0", 2, SMALL, 18, PX_FLOAT_F32, 4, 32, 0, NONE, unpack_q4_0, NULL},
+    {"Q4_1", 3, SMALL, 20, PX_FLOAT_F32, 4, 32, 0, 2, unpack_q4_1, NULL},
+    {"Q5_0", 6, SMALL, 22, PX_FLOAT_F32, 8, 32, 0, NONE, unpack_q5_0, NULL},
+    {"Q5_1", 7, SMALL, 24, PX_FLOAT_F32, 8, 32, 0, 2, unpack_q5_1, NULL},
+    {"Q8_0", 8, SMALL, 34, PX_FLOAT_F32, 8, 32, 0, NONE, unpack_q8_0, NULL},
+    {"Q2_K", 10, LARGE, 84, PX_FLOAT_F32, 4, 16, 80, 82, unpack_q2_k, steps_q2_k},
+    {"Q3_K", 11, LARGE, 110, PX_FLOAT_F32, 4, 16, 108, NONE, unpack_q3_k, steps_q3_k},
+    {"Q4_K", 12, LARGE, 144, PX_FLOAT_F32, 4, 32, 0, 2, unpack_q4_k, steps_k},
+    {"Q5_K", 13, LARGE, 176, PX_FLOAT_F32, 8, 32, 0, 2, unpack_q5_k, steps_k},
+    {"Q6_K", 14, LARGE, 210, PX_FLOAT_F32, 8, 16, 208, NONE, unpack_q6_k, steps_q6_k},
+    {"IQ4_NL", 20, SMALL, 18, PX_FLOAT_F32, 8, 32, 0, NONE, unpack_iq4_nl, NULL},
 };
 
 const px_gguf_encoding *px_gguf_encoding_of(uint32_t id)
@@ -216,7 +221,37 @@ static const uint8_t *row_of(const px_tensor *tensor, int64_t row)
     return (const uint8_t *)tensor->data + row * tensor->row_bytes;
 }
 
-/* Symmetric: there are no zero points to write. */
+static bool has_minima(const px_gguf_encoding *encoding)
+{
+    return encoding->minimum_at != NONE;
+}
+
+/* The scale of a block, and its minimum, which the larger blocks take off. */
+static float scale_of(const px_gguf_encoding *encoding, const uint8_t *block)
+{
+    return half_at(block + encoding->scale_at);
+}
+
+static float minimum_of(const px_gguf_encoding *encoding, const uint8_t *block)
+{
+    const float minimum = half_at(block + encoding->minimum_at);
+    return encoding->steps ? -minimum : minimum;
+}
+
+/* Those of the groups; minima may be NULL. */
+static void read_scales(const px_gguf_encoding *encoding, const uint8_t *block, float *scales,
+                        float *minima)
+{
+    const int groups = encoding->columns / encoding->group;
+    int8_t scale_steps[LARGE / 16] = {1}, minimum_steps[LARGE / 16] = {1};
+    if (encoding->steps) encoding->steps(block, scale_steps, minimum_steps);
+    for (int group = 0; group < groups; group++)
+        scales[group] = scale_of(encoding, block) * (float)scale_steps[group];
+    for (int group = 0; minima && group < groups; group++)
+        minima[group] = minimum_of(encoding, block) * (float)minimum_steps[group];
+}
+
+/* Symmetric or with minima: there are no zero points to write. */
 static void read_integers(const px_tensor *tensor, int64_t begin, int64_t rows, uint8_t *q,
                           float *scales, uint8_t *zeros)
 {
@@ -224,8 +259,53 @@ static void read_integers(const px_tensor *tensor, int64_t begin, int64_t rows, 
     const px_gguf_encoding *const encoding = tensor->source;
     const uint8_t *block = row_of(tensor, begin);
     const int64_t blocks = rows * (tensor->columns / encoding->columns);
-    for (int64_t i = 0; i < blocks; i++, block += encoding->bytes, q += encoding->columns)
-        encoding->unpack(block, q, &scales[i]);
+    for (int64_t i = 0; i < blocks; i++, block += encoding->bytes, q += encoding->columns) {
+        encoding->unpack(block, q);
+        read_scales(encoding, block, scales, NULL);
+        scales += encoding->columns / encoding->group;
+    }
+}
+
+static void read_minima(const px_tensor *tensor, int64_t begin, int64_t rows, float *minima)
+{
+    const px_gguf_encoding *const encoding = tensor->source;
+    const uint8_t *block = row_of(tensor, begin);
+    const int64_t blocks = rows * (tensor->columns / encoding->columns);
+    for (int64_t i = 0; i < blocks; i++, block += encoding->bytes) {
+        float scales[LARGE / 16];
+        read_scales(encoding, block, scales, minima);
+        minima += encoding->columns / encoding->group;
+    }
+}
+
+static void read_steps(const px_tensor *tensor, int64_t begin, int64_t rows, bool of_minima,
+                       int8_t *steps, float *scales)
+{
+    const px_gguf_encoding *const encoding = tensor->source;
+    const uint8_t *block = row_of(tensor, begin);
+    const int64_t blocks = rows * (tensor->columns / encoding->columns);
+    for (int64_t i = 0; i < blocks; i++, block += encoding->bytes) {
+        int8_t other[LARGE / 16];
+        encoding->steps(block, of_minima ? other : steps, of_minima ? steps : other);
+        *scales++ = of_minima ? minimum_of(encoding, block) : scale_of(encoding, block);
+        steps += encoding->columns / encoding->group;
+    }
+}
+
+/* One block as floats, in the order in which ggml rounds. */
+static void widen(const px_gguf_encoding *encoding, const uint8_t *block, float *out)
+{
+    uint8_t q[LARGE];
+    float scales[LARGE / 16], minima[LARGE / 16];
+    const bool adds = has_minima(encoding);
+    const int zero = adds ? 0 : encoding->bits == 4 ? 8 : 128;
+    encoding->unpack(block, q);
+    read_scales(encoding, block, scales, adds ? minima : NULL);
+    for (int i = 0; i < encoding->columns; i++) {
+        const int group = i / encoding->group;
+        out[i] = scales[group] * (float)(q[i] - zero);
+        if (adds) out[i] += minima[group];
+    }
 }
 
 static void load_rows(const px_tensor *tensor, int64_t begin, int64_t rows, float *out)
@@ -234,7 +314,7 @@ static void load_rows(const px_tensor *tensor, int64_t begin, int64_t rows, floa
     const uint8_t *block = row_of(tensor, begin);
     const int64_t blocks = rows * (tensor->columns / encoding->columns);
     for (int64_t i = 0; i < blocks; i++, block += encoding->bytes, out += encoding->columns)
-        encoding->widen(block, out);
+        widen(encoding, block, out);
 }
 
 void px_gguf_describe(const px_gguf_encoding *encoding, px_tensor *tensor)
@@ -242,12 +322,15 @@ void px_gguf_describe(const px_gguf_encoding *encoding, px_tensor *tensor)
     tensor->type = encoding->type;
     tensor->row_bytes = tensor->columns / encoding->columns * encoding->bytes;
     tensor->source = encoding;
-    if (encoding->unpack)
-        tensor->integers = (px_integers){.bits = encoding->bits,
-                                         .symmetric = true,
-                                         .half_scales = true,
-                                         .group_size = encoding->columns,
-                                         .read = read_integers};
-    if (encoding->widen) tensor->load = load_rows;
-    if (encoding->columns > 1) tensor->encoding = encoding->name;
+    if (encoding->columns == 1) return;
+    const bool minima = has_minima(encoding);
+    tensor->integers = (px_integers){.bits = encoding->bits,
+                                     .symmetric = !minima,
+                                     .half_scales = true,
+                                     .group_size = encoding->group,
+                                     .read = read_integers,
+                                     .read_minima = minima ? read_minima : NULL,
+                                     .read_steps = encoding->steps ? read_steps : NULL};
+    if (minima || encoding->steps) tensor->load = load_rows;
+    tensor->encoding = encoding->name;
 }

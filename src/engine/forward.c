@@ -18,7 +18,7 @@ struct px_scratch {
     int8_t *q8;      /* quantized input of the next matrix, in tiles as in px_activation */
     uint8_t *u8;     /* the same, where the kernels want it */
     float *q8_scale;
-    int32_t *q8_sum;
+    int32_t *q8_sum, *q8_half_sum;
     float *inverse[2]; /* [rotary_dim / 2] frequencies, short and long */
 };
 
@@ -40,7 +40,7 @@ static void scratch_free(struct px_scratch *s)
     if (!s) return;
     void *const all[] = {s->x, s->normed, s->qkv, s->mixed, s->gate_up, s->projected,
                          s->logits_in, s->logits, s->cosine, s->sine, s->q8, s->u8,
-                         s->q8_scale, s->q8_sum, s->inverse[0], s->inverse[1]};
+                         s->q8_scale, s->q8_sum, s->q8_half_sum, s->inverse[0], s->inverse[1]};
     for (size_t i = 0; i < PX_COUNT(all); i++) px_aligned_free(all[i]);
     free(s);
 }
@@ -77,6 +77,7 @@ static phlox_status scratch_fill(const px_engine *engine, struct px_scratch *s, 
         PX_TRY(take(&s->u8, n, blocks * PX_COLUMN_BLOCK, 1, error));
     PX_TRY(take(&s->q8_scale, n, blocks, sizeof(float), error));
     PX_TRY(take(&s->q8_sum, n, blocks, sizeof(int32_t), error));
+    PX_TRY(take(&s->q8_half_sum, n, 2 * blocks, sizeof(int32_t), error));
     for (int i = 0; i < 2; i++) {
         PX_TRY(take(&s->inverse[i], 1, d->rotary_dim / 2, sizeof(float), error));
         px_rope_frequencies(d, i == 1, s->inverse[i]);
@@ -181,6 +182,9 @@ static void prepare_tokens(void *context, int64_t begin, int64_t end)
                              s->q8_scale + first * blocks, s->q8_sum + first * blocks);
     }
     const int64_t row = blocks * PX_COLUMN_BLOCK;
+    for (int64_t t = begin; p->x.half_sums && t < end; t += PX_TOKEN_TILE)
+        px_half_sums(s->q8 + t * blocks * PX_COLUMN_BLOCK, blocks,
+                     PX_MIN(p->x.tokens - t, PX_TOKEN_TILE), s->q8_half_sum + t * 2 * blocks);
     if (p->x.u8) px_shift_activations(s->q8 + begin * row, (end - begin) * row, s->u8 + begin * row);
 }
 
@@ -209,7 +213,8 @@ static void multiply(const struct step *step, const px_weight *weight,
     if (is_integer && !e->exact) {
         p.x.q8 = s->q8;
         p.x.q8_scale = s->q8_scale;
-        p.x.q8_sum = s->q8_sum;
+        p.x.half_sums = px_weight_has_halves(weight);
+        p.x.q8_sum = p.x.half_sums ? s->q8_half_sum : s->q8_sum;
         if (tokens >= PX_MANY_TOKENS && weight->type == PX_WEIGHT_I4) p.x.u8 = s->u8;
     }
     /* tiles of q8 whole: their tokens share cache lines */

@@ -18,22 +18,6 @@ static const double worthwhile = 1.03; /* times as fast */
 
 /* ---- the parts of a matrix ----------------------------------------------------------------- */
 
-enum { DATA, SCALES, ZEROS, PARTS };
-
-struct part {
-    const void *data;
-    size_t bytes;
-};
-
-static void list_parts(const px_weight *w, struct part parts[PARTS])
-{
-    const size_t rows = (size_t)px_weight_padded_rows(w->type, w->rows);
-    const size_t groups = rows * (size_t)px_weight_groups(w);
-    parts[DATA] = (struct part){w->data, rows * (size_t)w->row_bytes};
-    parts[SCALES] = (struct part){w->scales, w->scales ? groups * (w->half_scales ? 2 : 4) : 0};
-    parts[ZEROS] = (struct part){w->zeros, w->zeros ? groups : 0};
-}
-
 static size_t padded(size_t bytes)
 {
     return (bytes + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
@@ -41,9 +25,11 @@ static size_t padded(size_t bytes)
 
 static size_t weight_bytes(const px_weight *w)
 {
-    struct part parts[PARTS];
-    list_parts(w, parts);
-    return padded(parts[DATA].bytes) + padded(parts[SCALES].bytes) + padded(parts[ZEROS].bytes);
+    px_place parts[PX_PARTS];
+    px_weight_parts(w, parts);
+    size_t bytes = 0;
+    for (int i = 0; i < PX_PARTS; i++) bytes += padded(parts[i].bytes);
+    return bytes;
 }
 
 enum { LAYER_WEIGHTS = 4 };
@@ -76,14 +62,15 @@ static size_t layer_bytes(const px_huge *h, int64_t layer)
 /* The matrix as it is when its parts lie at `place`, one after the other. */
 static px_weight placed(const px_weight *w, uint8_t *place)
 {
-    struct part parts[PARTS];
-    list_parts(w, parts);
+    px_place parts[PX_PARTS];
+    px_weight_parts(w, parts);
+    const void *places[PX_PARTS];
+    for (int i = 0; i < PX_PARTS; i++) {
+        places[i] = parts[i].bytes ? place : NULL;
+        place += padded(parts[i].bytes);
+    }
     px_weight moved = *w;
-    moved.data = place;
-    place += padded(parts[DATA].bytes);
-    if (w->scales) moved.scales = place;
-    place += padded(parts[SCALES].bytes);
-    if (w->zeros) moved.zeros = place;
+    px_weight_place(&moved, places);
     return moved;
 }
 
@@ -101,9 +88,9 @@ static void copy_range(void *context, int64_t begin, int64_t end)
 static void copy_parts(const px_huge *h, const px_weight *w, uint8_t *place)
 {
     enum { GRAIN = 1 << 16 };
-    struct part parts[PARTS];
-    list_parts(w, parts);
-    for (int i = 0; i < PARTS; i++) {
+    px_place parts[PX_PARTS];
+    px_weight_parts(w, parts);
+    for (int i = 0; i < PX_PARTS; i++) {
         struct copy copy = {place, parts[i].data};
         px_pool_for(h->pool, (int64_t)parts[i].bytes, GRAIN, copy_range, &copy);
         place += padded(parts[i].bytes);
@@ -113,12 +100,12 @@ static void copy_parts(const px_huge *h, const px_weight *w, uint8_t *place)
 /* The kernels read `moved` from now on, and the file's pages are let go. */
 static void switch_to(px_weights *all, px_weight *w, const px_weight *moved)
 {
-    struct part parts[PARTS];
-    list_parts(w, parts);
+    px_place parts[PX_PARTS];
+    px_weight_parts(w, parts);
     const bool is_tied = w == &all->lm_head && all->embedding.data == w->data;
     *w = *moved;
     if (is_tied) all->embedding = *moved;
-    for (int i = 0; i < PARTS; i++) px_map_drop(parts[i].data, parts[i].bytes);
+    for (int i = 0; i < PX_PARTS; i++) px_map_drop(parts[i].data, parts[i].bytes);
 }
 
 /* Layers [first, end), for which `place` is where the first one goes. Returns what is behind them. */

@@ -6,11 +6,11 @@
 
 /* Converts rows [begin, end) of an item that is not as stored. Of integers begin is a multiple of
  * PX_ROW_TILE, and n = px_weight_padded_rows(type, end - begin) rows are written.
- *   data:   n * px_weight_row_bytes(type, columns) bytes
- *   scales (float16 with half_scales, else float32), zeros: n * groups; zeros only when asymmetric
+ *   parts: where they go, of those n rows as many bytes as item->bytes says of all; what is NULL there
+ *   is left out
  * A value that is not finite, or that a float format cannot hold, is PHLOX_ERROR_FORMAT naming file,
  * tensor and place. */
-phlox_status px_pack_rows(const px_plan_item *item, int64_t begin, int64_t end, uint8_t *data,
-                          void *scales, uint8_t *zeros, phlox_error *error);
+phlox_status px_pack_rows(const px_plan_item *item, int64_t begin, int64_t end,
+                          void *const parts[PX_PARTS], phlox_error *error);
 
 #endif

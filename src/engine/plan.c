@@ -92,14 +92,22 @@ static void finish_item(px_plan_item *item, px_weight_type type, const px_quant_
     item->as_stored = !tensor->integers.bits && !tensor->load && !odd &&
                       type == stored_type(tensor->type);
     const size_t rows = (size_t)px_weight_padded_rows(type, tensor->rows);
-    item->data_bytes = rows * (size_t)px_weight_row_bytes(type, tensor->columns);
+    item->bytes[PX_PART_DATA] = rows * (size_t)px_weight_row_bytes(type, tensor->columns);
     if (!format) return;
     item->format = *format;
     item->group_size = format->group_size > 0 ? format->group_size : tensor->columns;
-    const size_t groups = (size_t)((tensor->columns + item->group_size - 1) / item->group_size);
+    const size_t groups =
+        rows * (size_t)((tensor->columns + item->group_size - 1) / item->group_size);
     item->half_scales = !item->stored_integers || tensor->integers.half_scales;
-    item->scale_bytes = rows * groups * (item->half_scales ? sizeof(uint16_t) : sizeof(float));
-    item->zero_bytes = format->symmetric ? 0 : rows * groups;
+    item->minima = item->stored_integers && tensor->integers.read_minima;
+    item->steps = item->stored_integers && tensor->integers.read_steps;
+    const size_t scales = item->steps ? rows * (size_t)(tensor->columns / PX_SUPER_BLOCK) : groups;
+    const size_t scale_bytes = scales * (item->half_scales ? sizeof(uint16_t) : sizeof(float));
+    item->bytes[PX_PART_SCALES] = scale_bytes;
+    item->bytes[PX_PART_ZEROS] = format->symmetric || item->minima ? 0 : groups;
+    item->bytes[PX_PART_MINIMA] = item->minima ? scale_bytes : 0;
+    item->bytes[PX_PART_SCALE_STEPS] = item->steps ? groups : 0;
+    item->bytes[PX_PART_MINIMUM_STEPS] = item->steps && item->minima ? groups : 0;
 }
 
 static void finish_stored_integers(px_plan_item *item)
@@ -110,7 +118,8 @@ static void finish_stored_integers(px_plan_item *item)
     finish_item(item, integers->bits == 4 ? PX_WEIGHT_I4 : PX_WEIGHT_I8, &format);
 }
 
-/* Integers that are stored stay what they are: only what else there is takes the format asked for. */
+/* Integers that are stored stay what they are: only what else there is takes the format asked for, and
+ * those that only the kernels know. */
 static phlox_status plan_quantized(const px_quant_options *quant, const phlox_model_options *options,
                                    px_pool *pool, px_plan *plan, phlox_error *error)
 {
@@ -119,7 +128,7 @@ static phlox_status plan_quantized(const px_quant_options *quant, const phlox_mo
     size_t count = 0;
     for (size_t i = 0; i < plan->count; i++) {
         const px_tensor *const tensor = plan->items[i].tensor;
-        if (tensor->integers.bits) finish_stored_integers(&plan->items[i]);
+        if (tensor->integers.bits && !tensor->load) finish_stored_integers(&plan->items[i]);
         else layers[count++] = (px_quant_layer){.name = tensor->name, .rows = tensor->rows,
                                                 .columns = tensor->columns,
                                                 .is_embedding = tensor->role == PX_EMBEDDING,
@@ -172,7 +181,7 @@ static void name_variant(px_plan *plan)
     for (size_t i = 0; i < plan->count; i++) {
         const px_plan_item *const item = &plan->items[i];
         const int64_t method = item->format.symmetric + 2 * item->format.search +
-                               4 * item->stored_integers;
+                               4 * item->stored_integers + 8 * item->minima + 16 * item->steps;
         const int64_t outcome[] = {item->type, item->group_size, method};
         sum += px_checksum(outcome, sizeof outcome, i * sizeof outcome);
     }
@@ -265,7 +274,9 @@ phlox_status px_plan_make(const px_checkpoint *checkpoint, const phlox_model_opt
 
 static uint64_t item_bytes(const px_plan_item *item)
 {
-    return item->data_bytes + item->scale_bytes + item->zero_bytes;
+    uint64_t sum = 0;
+    for (int part = 0; part < PX_PARTS; part++) sum += item->bytes[part];
+    return sum;
 }
 
 uint64_t px_plan_bytes(const px_plan *plan)

@@ -14,7 +14,9 @@ typedef struct px_plan_item {
     px_quant_format format; /* of i8 and i4 */
     int64_t group_size;     /* columns in a group, of i8 and i4 */
     bool half_scales;
-    size_t data_bytes, scale_bytes, zero_bytes;
+    bool minima;            /* of the stored integers, in place of zero points */
+    bool steps;             /* scales, and minima, of the stored integers are steps */
+    size_t bytes[PX_PARTS];
 } px_plan_item;
 
 typedef struct px_plan {

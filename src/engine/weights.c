@@ -10,13 +10,10 @@
 
 static const uint64_t checked_bytes = 256 << 20; /* larger checkpoints are not checked when opened */
 
-/* Sections of a packed item, in this order; scales and zeros only where there are any. */
-enum { DATA, SCALES, ZEROS, PARTS };
-
+/* A part of a packed item is a section, where there is any. */
 static size_t part_bytes(const px_plan_item *item, int part)
 {
-    if (item->as_stored) return 0;
-    return part == DATA ? item->data_bytes : part == SCALES ? item->scale_bytes : item->zero_bytes;
+    return item->as_stored ? 0 : item->bytes[part];
 }
 
 /* Where packed parts go: a file of the cache, or one block of memory. */
@@ -54,19 +51,20 @@ static phlox_status convert_block(const struct conversion *job, int64_t begin, i
     const px_plan_item *const item = job->item;
     const size_t all = (size_t)px_weight_padded_rows(item->type, item->tensor->rows);
     const size_t rows = (size_t)px_weight_padded_rows(item->type, end - begin);
-    size_t offset[PARTS + 1] = {0}, from[PARTS], size[PARTS];
-    for (int part = 0; part < PARTS; part++) {
+    size_t offset[PX_PARTS + 1] = {0}, from[PX_PARTS], size[PX_PARTS];
+    for (int part = 0; part < PX_PARTS; part++) {
         const size_t row = part_bytes(item, part) / all;
         from[part] = row * (size_t)begin;
         size[part] = row * rows;
         offset[part + 1] = offset[part] + ((size[part] + 63) & ~(size_t)63);
     }
-    uint8_t *const block = px_aligned_alloc(offset[PARTS]);
-    if (!block) return px_fail_memory(error, offset[PARTS]);
-    phlox_status status = px_pack_rows(item, begin, end, block, block + offset[SCALES],
-                                       block + offset[ZEROS], error);
+    uint8_t *const block = px_aligned_alloc(offset[PX_PARTS]);
+    if (!block) return px_fail_memory(error, offset[PX_PARTS]);
+    void *parts[PX_PARTS];
+    for (int part = 0; part < PX_PARTS; part++) parts[part] = size[part] ? block + offset[part] : NULL;
+    phlox_status status = px_pack_rows(item, begin, end, parts, error);
     size_t section = job->first_section;
-    for (int part = 0; part < PARTS && status == PHLOX_OK; part++) {
+    for (int part = 0; part < PX_PARTS && status == PHLOX_OK; part++) {
         if (!size[part]) continue;
         status = put(job->sink, section++, from[part], block + offset[part], size[part], error);
     }
@@ -113,7 +111,7 @@ static phlox_status convert(const px_plan *plan, const phlox_model_options *opti
         const px_plan_item *const item = &plan->items[i];
         if (item->as_stored) continue;
         PX_TRY(convert_item(item, section, options, pool, sink, &progress, error));
-        for (int part = 0; part < PARTS; part++) section += part_bytes(item, part) > 0;
+        for (int part = 0; part < PX_PARTS; part++) section += part_bytes(item, part) > 0;
     }
     return PHLOX_OK;
 }
@@ -122,12 +120,14 @@ static phlox_status convert(const px_plan *plan, const phlox_model_options *opti
 
 static phlox_status list_sections(const px_plan *plan, struct sink *sink, phlox_error *error)
 {
-    sink->sections = px_calloc(plan->count * PARTS, sizeof *sink->sections);
-    if (!sink->sections) return px_fail_memory(error, plan->count * PARTS * sizeof *sink->sections);
-    static const char *const names[PARTS] = {"data", "scales", "zeros"};
+    const size_t most = plan->count * PX_PARTS;
+    sink->sections = px_calloc(most, sizeof *sink->sections);
+    if (!sink->sections) return px_fail_memory(error, most * sizeof *sink->sections);
+    static const char *const names[PX_PARTS] = {"data",   "scales",      "zeros",
+                                                "minima", "scale steps", "minimum steps"};
     uint64_t offset = 0;
     for (size_t i = 0; i < plan->count; i++) {
-        for (int part = 0; part < PARTS; part++) {
+        for (int part = 0; part < PX_PARTS; part++) {
             const size_t size = part_bytes(&plan->items[i], part);
             if (!size) continue;
             px_cache_section *const section = &sink->sections[sink->count++];
@@ -238,10 +238,11 @@ static void bind(const px_plan *plan, const struct sink *sink, px_weights *weigh
         if (item->as_stored) {
             weight.data = item->tensor->data;
         } else {
-            weight.data = section_data(weights, sink, section++);
-            if (item->scale_bytes) weight.scales = section_data(weights, sink, section++);
+            const void *parts[PX_PARTS];
+            for (int part = 0; part < PX_PARTS; part++)
+                parts[part] = item->bytes[part] ? section_data(weights, sink, section++) : NULL;
             weight.half_scales = item->half_scales;
-            if (item->zero_bytes) weight.zeros = section_data(weights, sink, section++);
+            px_weight_place(&weight, parts);
         }
         *place_of(weights, item->tensor) = weight;
     }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/half.h"
 #include "base/memory.h"
 
 enum {
@@ -23,7 +24,7 @@ px_token_tile px_activation_tile(const px_activation *x, int64_t token)
     } else {
         tile.q8 = x->q8 + at * PX_COLUMN_BLOCK;
         tile.scale = x->q8_scale + at;
-        tile.sum = x->q8_sum + at;
+        tile.sum = x->q8_sum + (x->half_sums ? 2 * at : at);
     }
     return tile;
 }
@@ -33,12 +34,65 @@ void px_shift_activations(const int8_t *q8, int64_t count, uint8_t *u8)
     for (int64_t i = 0; i < count; i++) u8[i] = (uint8_t)(q8[i] + 128);
 }
 
+void px_half_sums(const int8_t *q8, int64_t blocks, int64_t tokens, int32_t *sums)
+{
+    enum { QUADS = PX_HALF_BLOCK / 4 };
+    for (int64_t half = 0; half < 2 * blocks; half++, q8 += PX_HALF_BLOCK * tokens, sums += tokens) {
+        for (int64_t t = 0; t < tokens; t++) {
+            uint32_t pairs = 0; /* two sums of 16 bits, of q8 + 128 */
+            for (int64_t quad = 0; quad < QUADS; quad++) {
+                uint32_t four;
+                memcpy(&four, q8 + (quad * tokens + t) * 4, sizeof four);
+                four ^= 0x80808080;
+                pairs += (four & 0x00ff00ff) + (four >> 8 & 0x00ff00ff);
+            }
+            sums[t] = (int32_t)((pairs & 0xffff) + (pairs >> 16)) - PX_HALF_BLOCK * 128;
+        }
+    }
+}
+
+float px_sum_columns(const float *x, int64_t count)
+{
+    float sum[4] = {0};
+    int64_t c = 0;
+    for (; c + 4 <= count; c += 4)
+        for (int i = 0; i < 4; i++) sum[i] += x[c + i];
+    for (; c < count; c++) sum[c % 4] += x[c];
+    return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
+enum { GROUPS_MOST = WIDE_TILES * WIDE_BLOCKS * PX_ROW_TILE /* of a panel */ };
+
 /* Some tiles of i4 with some groups of columns unpacked. */
 struct panel {
     _Alignas(64) unsigned char data[WIDE_TILES * WIDE_BLOCKS * PX_WIDE_BYTES];
     _Alignas(64) float sums[TOKEN_BLOCK][WIDE_TILES * PX_ROW_TILE];
-    float scales[WIDE_TILES * WIDE_BLOCKS * PX_ROW_TILE];
+    float scales[GROUPS_MOST], minima[GROUPS_MOST];
 };
+
+/* `count` scales or minima of a matrix, from an index, as floats where they are steps and else as they
+ * are. */
+static void copy_scales(const px_weight *w, const void *scales, const int8_t *steps, size_t from,
+                        size_t count, float *out, size_t at)
+{
+    const size_t size = w->half_scales ? sizeof(uint16_t) : sizeof(float);
+    if (steps == NULL) {
+        memcpy((char *)out + at * size, (const char *)scales + from * size, count * size);
+        return;
+    }
+    const size_t together = (size_t)(PX_SUPER_BLOCK / w->group_size) * PX_ROW_TILE;
+    float super[PX_ROW_TILE] = {0};
+    out += at;
+    steps += from;
+    for (size_t i = 0; i < count; i += PX_ROW_TILE) {
+        if (i % together == 0) {
+            const uint16_t *const halves =
+                (const uint16_t *)scales + px_super_index(w, (int64_t)(from + i));
+            for (int r = 0; r < PX_ROW_TILE; r++) super[r] = px_f16_to_f32(halves[r]);
+        }
+        for (size_t r = 0; r < PX_ROW_TILE; r++) out[i + r] = super[r] * (float)steps[i + r];
+    }
+}
 
 /* Where a tile of i4 has the columns of a group. */
 static const unsigned char *group_data(const px_weight *w, int64_t tile, int64_t group)
@@ -50,6 +104,7 @@ static const unsigned char *group_data(const px_weight *w, int64_t tile, int64_t
 static px_weight unpack(const px_products *products, const px_weight *w, int64_t tile,
                         int64_t tiles, int64_t group, int64_t groups, struct panel *panel)
 {
+    static const uint8_t no_zeros[WIDE_BLOCKS * PX_ROW_TILE];
     px_weight part = *w;
     part.rows = tiles * PX_ROW_TILE;
     part.columns = PX_MIN(groups * w->group_size, w->columns - group * w->group_size);
@@ -58,14 +113,19 @@ static px_weight unpack(const px_products *products, const px_weight *w, int64_t
     part.data = panel->data;
     part.scales = panel->scales;
     part.zeros = NULL;
+    if (w->minima != NULL) part.minima = panel->minima;
+    if (w->scale_steps != NULL) part.half_scales = false;
+    part.scale_steps = part.minimum_steps = NULL;
     const int64_t group_blocks = groups == 1 ? blocks : w->group_size / PX_COLUMN_BLOCK;
-    const size_t count = (size_t)groups * PX_ROW_TILE, size = w->half_scales ? 2 : sizeof(float);
+    const size_t count = (size_t)groups * PX_ROW_TILE;
     for (int64_t i = 0; i < tiles; i++) {
         const size_t from = (size_t)px_weight_group_index(w, (tile + i) * PX_ROW_TILE, group);
-        memcpy((char *)panel->scales + (size_t)i * count * size,
-               (const char *)w->scales + from * size, count * size);
+        const size_t to = (size_t)i * count;
+        copy_scales(w, w->scales, w->scale_steps, from, count, panel->scales, to);
+        if (w->minima != NULL)
+            copy_scales(w, w->minima, w->minimum_steps, from, count, panel->minima, to);
         products->widen(group_data(w, tile + i, group), blocks, group_blocks,
-                        w->zeros != NULL ? w->zeros + from : NULL,
+                        w->minima != NULL ? no_zeros : w->zeros != NULL ? w->zeros + from : NULL,
                         panel->data + i * PX_ROW_TILE * part.row_bytes);
     }
     return part;
@@ -127,11 +187,23 @@ static void part_of_tile(px_tile_fn *tiles, const px_weight *w, int64_t begin, i
                (size_t)(end - begin) * sizeof *y);
 }
 
+/* Whether groups are whole blocks of columns, or whole rows. */
+static bool has_whole_blocks(const px_weight *w)
+{
+    return w->group_size == w->columns || w->group_size % PX_COLUMN_BLOCK == 0;
+}
+
+static bool has_halves(const px_products *products, const px_weight *w, const px_activation *x)
+{
+    return products->halves != NULL && px_weight_has_halves(w) && (x->q8 == NULL || x->half_sums);
+}
+
 /* Rows with tokens that are at most TOKEN_BLOCK. */
 static void token_block(const px_products *products, const px_weight *w, int64_t row_begin,
                         int64_t row_end, const px_activation *x, float *y, int64_t y_stride)
 {
-    const bool is_wide = products->wide != NULL && x->u8 != NULL &&
+    px_tile_fn *const tiles = has_whole_blocks(w) ? products->tiles : products->halves;
+    const bool is_wide = products->wide != NULL && x->u8 != NULL && has_whole_blocks(w) &&
                          x->tokens >= PX_MANY_TOKENS && w->group_size <= WIDE_COLUMNS;
     for (int64_t row = row_begin, next; row < row_end; row = next) {
         const int64_t in_tile = row % PX_ROW_TILE, left = row_end - row;
@@ -148,9 +220,9 @@ static void token_block(const px_products *products, const px_weight *w, int64_t
             const px_token_tile from = px_activation_tile(x, token);
             float *const to = y + token * y_stride;
             if (whole)
-                products->tiles(w, tile, end, &from, to + row, y_stride);
+                tiles(w, tile, end, &from, to + row, y_stride);
             else
-                part_of_tile(products->tiles, w, row, next, &from, to, y_stride);
+                part_of_tile(tiles, w, row, next, &from, to, y_stride);
         }
     }
 }
@@ -158,7 +230,7 @@ static void token_block(const px_products *products, const px_weight *w, int64_t
 void px_integer_matmul(const px_products *products, const px_weight *w, int64_t row_begin,
                        int64_t row_end, const px_activation *x, float *y, int64_t y_stride)
 {
-    if (w->group_size < w->columns && w->group_size % PX_COLUMN_BLOCK != 0) {
+    if (!has_whole_blocks(w) && !has_halves(products, w, x)) {
         px_reference_matmul(w, row_begin, row_end, x, y, y_stride);
         return;
     }

@@ -45,9 +45,24 @@
  */
 enum { PX_WEIGHT_WIDE = PX_WEIGHT_TYPES, PX_WIDE_LINE = 8, PX_WIDE_BYTES = 9 * 64 };
 
+/* i8 and i4 in groups of half a block: its four lines of i8, or the low or the high nibbles of all its
+ * lines of i4. The types of tile functions for them. */
+enum { PX_WEIGHT_I8_HALF = PX_WEIGHT_WIDE + 1, PX_WEIGHT_I4_HALF };
+
+PX_INLINE bool px_is_half(const int type)
+{
+    return type == PX_WEIGHT_I8_HALF || type == PX_WEIGHT_I4_HALF;
+}
+
+PX_INLINE px_weight_type px_type_of_half(const int type)
+{
+    return type == PX_WEIGHT_I8_HALF ? PX_WEIGHT_I8 : PX_WEIGHT_I4;
+}
+
 /* What an instruction set has for a type of weights and a kind of activations. */
 typedef struct px_products {
     px_tile_fn *tiles;
+    px_tile_fn *halves; /* those of I8_HALF or I4_HALF; whole blocks only */
     /* For i4 and q8, or NULL: tiles of PX_WEIGHT_WIDE, which take u8 for q8 and add to what is in `out`,
      * and what unpacks some groups of a tile of rows for them; zeros [groups, 16], NULL: all 8. */
     px_tile_fn *wide;
@@ -58,6 +73,22 @@ typedef struct px_products {
 /* The matmul and matmul_q8 of i8 and i4. */
 void px_integer_matmul(const px_products *products, const px_weight *w, int64_t row_begin,
                        int64_t row_end, const px_activation *x, float *y, int64_t y_stride);
+
+/* The zero point where there are no zeros. */
+PX_INLINE int px_constant_zero(const int type, const px_weight *w)
+{
+    return w->minima != NULL ? 0 : type == PX_WEIGHT_I8 ? 128 : 8;
+}
+
+/* Where the scale is whose step has an index, which may be that of the first of some rows. */
+PX_INLINE int64_t px_super_index(const px_weight *w, int64_t index)
+{
+    const uint64_t row = (uint64_t)index % PX_ROW_TILE, group = (uint64_t)index / PX_ROW_TILE;
+    return (int64_t)(group * (uint64_t)w->group_size / PX_SUPER_BLOCK * PX_ROW_TILE + row);
+}
+
+/* The sum of the activations of a group, which meets its minimum. */
+float px_sum_columns(const float *x, int64_t count);
 
 /* The tile that begins with a token, a multiple of PX_TOKEN_TILE. */
 px_token_tile px_activation_tile(const px_activation *x, int64_t token);

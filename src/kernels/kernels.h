@@ -7,11 +7,14 @@
  * columns. Different instruction sets may order the sum over float weights differently. Over integer
  * weights it is the same on all of them:
  *   q8:  for each group, part = 0; for each span of a block in it, with the exact integer
- *        dot = sum of (q - zero) * q8, part = fma(dot, q8_scale, part);
+ *        dot = sum of (q - zero) * q8, part = fma(dot, q8_scale, part),
+ *        and with minima total = fma(q8_scale * (sum of q8), minimum, total);
  *        at its end total = fma(part, scale, total).
  *   f32: for each group, part[4] = 0; for each column c of it,
  *        part[c % 4] = fma(q - zero, x[c], part[c % 4]);
- *        at its end total = fma((part[0] + part[2]) + (part[1] + part[3]), scale, total).
+ *        at its end, with minima and the four sums of x[c] likewise,
+ *        total = fma((sum[0] + sum[2]) + (sum[1] + sum[3]), minimum, total), and then
+ *        total = fma((part[0] + part[2]) + (part[1] + part[3]), scale, total).
  */
 #ifndef PX_KERNELS_KERNELS_H
 #define PX_KERNELS_KERNELS_H
@@ -30,6 +33,8 @@ typedef enum px_weight_type {
 
 enum {
     PX_COLUMN_BLOCK = 32, /* integer rows and quantized activations are padded to it */
+    PX_HALF_BLOCK = PX_COLUMN_BLOCK / 2,
+    PX_SUPER_BLOCK = 256, /* columns whose scales are steps of one scale */
     PX_ROW_TILE = 16,     /* rows of integer matrices that are interleaved */
     PX_TOKEN_TILE = 8     /* tokens of quantized activations that are interleaved */
 };
@@ -42,11 +47,16 @@ enum {
  *
  * i8, i4: the columns are cut into groups of group_size (the last may be shorter; group_size ==
  * columns means one group a row), each with its scale and zero point: w = (q - zero) * scale.
- * Symmetric weights have the constant zero point 128 (i8) or 8 (i4) and zeros == NULL. Scales may
- * be negative. Sixteen rows are interleaved so that they fill the lanes of a vector; what pads the
+ * Symmetric weights have the constant zero point 128 (i8) or 8 (i4) and zeros == NULL. With minima
+ * there are no zero points, and w = q * scale + minimum. Scales may be negative. Sixteen rows are interleaved so that they fill the lanes of a vector; what pads the
  * last tile of rows and the last block of columns has the scale 0 or meets activations of 0.
  *   scales: float or, with half_scales, float16 [row tiles, groups, 16]
  *   zeros:  uint8_t [row tiles, groups, 16] or NULL
+ *   minima: as scales, or NULL
+ *   scale_steps: int8_t [row tiles, groups, 16] or NULL. With them scales has only one float16 for 256
+ *           columns, [row tiles, super-blocks, 16], of which a row is a whole number; a scale is that
+ *           times its step, which float32 holds exactly. Groups are 16 or 32 columns.
+ *   minimum_steps: those of the minima, where there are both
  *   data:   [row tiles, blocks of 32 columns, lines, 16 rows, 4 bytes]: a line of 64 bytes has 4 bytes
  *           of each row. i8: 8 lines, line j has columns 4j to 4j + 3. i4: 4 lines, the low nibbles
  *           of line j are columns 4j to 4j + 3, the high nibbles columns 16 + 4j to 16 + 4j + 3.
@@ -61,16 +71,40 @@ typedef struct px_weight {
     bool half_scales;
     const void *scales;
     const uint8_t *zeros;
+    const void *minima;
+    const int8_t *scale_steps, *minimum_steps;
 } px_weight;
+
+/* What a matrix consists of: data and what goes with integers, each where there is any. */
+typedef enum px_part {
+    PX_PART_DATA,
+    PX_PART_SCALES,
+    PX_PART_ZEROS,
+    PX_PART_MINIMA,
+    PX_PART_SCALE_STEPS,
+    PX_PART_MINIMUM_STEPS,
+    PX_PARTS
+} px_part;
+
+typedef struct px_place {
+    const void *data; /* NULL: there is no such part */
+    size_t bytes;
+} px_place;
+
+/* Where the parts of a matrix are. */
+void px_weight_parts(const px_weight *weight, px_place parts[PX_PARTS]);
+/* Makes it read them elsewhere. */
+void px_weight_place(px_weight *weight, const void *const parts[PX_PARTS]);
 
 /* Rows as stored: integer matrices are padded to PX_ROW_TILE. */
 int64_t px_weight_padded_rows(px_weight_type type, int64_t rows);
 /* Offset in bytes of one integer of a packed matrix, and whether it is the high nibble there. */
 int64_t px_weight_offset(const px_weight *weight, int64_t row, int64_t column, bool *high);
-/* Index of the scale and zero point of a row in a group. */
+/* Index of the scale, the zero point and the minimum of a row in a group. */
 int64_t px_weight_group_index(const px_weight *weight, int64_t row, int64_t group);
-/* The scale at such an index. */
+/* The scale and the minimum at such an index. */
 float px_weight_scale(const px_weight *weight, int64_t index);
+float px_weight_minimum(const px_weight *weight, int64_t index);
 
 /* Quantizes x [columns] to a row of an integer matrix in groups of 32 columns, symmetric. */
 void px_store_row(px_weight_type type, int64_t columns, int64_t row, const float *x, void *data,
@@ -83,6 +117,9 @@ void px_store_column(px_weight_type type, int64_t rows, int64_t columns, int64_t
 /* Walsh-Hadamard transform of each `size` (a power of two) of n values, scaled to be its own inverse: it
  * spreads outliers, and what is rotated on both sides keeps its dot product. */
 void px_hadamard(float *x, int64_t n, int64_t size);
+
+/* Whether the groups are halves of blocks: 16 columns, and whole blocks of them. */
+bool px_weight_has_halves(const px_weight *weight);
 
 /* Groups of a row, bytes of a row of packed data. */
 int64_t px_weight_groups(const px_weight *weight);
@@ -99,6 +136,8 @@ int64_t px_weight_row_bytes(px_weight_type type, int64_t columns);
  *   at tile * PX_TOKEN_TILE * blocks * 32 in q8 and tile * PX_TOKEN_TILE * blocks in the others:
  *     q8 [blocks, 8, T, 4]: four columns of each token in turn
  *     q8_scale, q8_sum [blocks, T]
+ *   half_sums: q8_sum has those of 16 columns, [blocks, 2, T], made by px_half_sums(). For weights that
+ *   px_weight_has_halves(), which are faster with them, and for no others.
  *   u8: q8 + 128 in the same order, or NULL: PX_MANY_TOKENS or more are faster with it where
  *   px_kernels.wants_u8. It changes no result.
  */
@@ -109,12 +148,16 @@ typedef struct px_activation {
     const float *q8_scale;
     const int32_t *q8_sum;
     const uint8_t *u8;
+    bool half_sums;
 } px_activation;
 
 enum { PX_MANY_TOKENS = 32 };
 
 /* Makes u8 of `count` values of q8. */
 void px_shift_activations(const int8_t *q8, int64_t count, uint8_t *u8);
+
+/* Makes the half_sums of a tile of tokens: [blocks, 2, tokens] of q8 [blocks, 8, tokens, 4]. */
+void px_half_sums(const int8_t *q8, int64_t blocks, int64_t tokens, int32_t *sums);
 
 /* One tile of them: `tokens` (1 to PX_TOKEN_TILE) with q8, scale and sum as above, or f32. */
 typedef struct px_token_tile {

@@ -34,7 +34,7 @@ static const unsigned char *weight_row(const px_weight *w, int64_t row)
 static void load_integers(const px_weight *w, int64_t row, int64_t begin, int64_t end, int *out)
 {
     const int64_t group = px_weight_group_index(w, row, begin / w->group_size);
-    const int zero = w->zeros != NULL ? w->zeros[group] : w->type == PX_WEIGHT_I8 ? 128 : 8;
+    const int zero = w->zeros != NULL ? w->zeros[group] : px_constant_zero(w->type, w);
     const int64_t first = begin / PX_COLUMN_BLOCK * PX_COLUMN_BLOCK;
     const int64_t half = first + PX_COLUMN_BLOCK / 2;
     bool high;
@@ -102,26 +102,39 @@ static float dot_floats(const px_weight *w, int64_t row, const float *x)
     return add_lanes(lane);
 }
 
-/* The scale of a row in the group of a column. */
+/* The scale and the minimum of a row in the group of a column. */
 static float row_scale(const px_weight *w, int64_t row, int64_t column)
 {
     return px_weight_scale(w, px_weight_group_index(w, row, column / w->group_size));
 }
 
+static float row_minimum(const px_weight *w, int64_t row, int64_t column)
+{
+    return px_weight_minimum(w, px_weight_group_index(w, row, column / w->group_size));
+}
+
+static float add_parts(const float part[4])
+{
+    return (part[0] + part[2]) + (part[1] + part[3]);
+}
+
 /* The dot product of an integer row with float32 activations. */
 static float dot_exact(const px_weight *w, int64_t row, const float *x)
 {
-    float total = 0, part[4] = {0};
+    float total = 0, part[4] = {0}, sum[4] = {0};
     for (int64_t begin = 0, end; begin < w->columns; begin = end) {
         end = span_end(w, begin);
         int value[PX_COLUMN_BLOCK];
         load_integers(w, row, begin, end, value);
-        for (int64_t c = begin; c < end; c++)
+        for (int64_t c = begin; c < end; c++) {
             part[c % 4] = fmaf((float)value[c - begin], x[c], part[c % 4]);
+            sum[c % 4] += x[c];
+        }
         if (!ends_group(w, end)) continue;
-        const float scale = row_scale(w, row, begin);
-        total = fmaf((part[0] + part[2]) + (part[1] + part[3]), scale, total);
+        if (w->minima != NULL) total = fmaf(add_parts(sum), row_minimum(w, row, begin), total);
+        total = fmaf(add_parts(part), row_scale(w, row, begin), total);
         memset(part, 0, sizeof part);
+        memset(sum, 0, sizeof sum);
     }
     return total;
 }
@@ -137,11 +150,17 @@ static void dot_q8(const px_weight *w, int64_t row, const px_token_tile *x, floa
         end = span_end(w, begin);
         int value[PX_COLUMN_BLOCK];
         load_integers(w, row, begin, end, value);
+        const float minimum = w->minima != NULL ? row_minimum(w, row, begin) : 0;
         for (int64_t t = 0; t < T; t++) {
-            int32_t dot = 0;
-            for (int64_t c = begin; c < end; c++)
-                dot += value[c - begin] * x->q8[(c / 4 * T + t) * 4 + c % 4];
-            part[t] = fmaf((float)dot, x->scale[begin / PX_COLUMN_BLOCK * T + t], part[t]);
+            const float x_scale = x->scale[begin / PX_COLUMN_BLOCK * T + t];
+            int32_t dot = 0, sum = 0;
+            for (int64_t c = begin; c < end; c++) {
+                const int q8 = x->q8[(c / 4 * T + t) * 4 + c % 4];
+                dot += value[c - begin] * q8;
+                sum += q8;
+            }
+            part[t] = fmaf((float)dot, x_scale, part[t]);
+            if (w->minima != NULL) total[t] = fmaf(x_scale * (float)sum, minimum, total[t]);
         }
         if (!ends_group(w, end)) continue;
         const float scale = row_scale(w, row, begin);
@@ -202,6 +221,9 @@ static void dequantize_integers(const px_weight *w, int64_t row, float *out)
         load_integers(w, row, begin, end, value);
         const float scale = row_scale(w, row, begin);
         for (int64_t c = begin; c < end; c++) out[c] = (float)value[c - begin] * scale;
+        if (w->minima == NULL) continue;
+        const float minimum = row_minimum(w, row, begin);
+        for (int64_t c = begin; c < end; c++) out[c] += minimum;
     }
 }
 

@@ -1,5 +1,5 @@
-/* The products of integer weights with q8 activations of an instruction set, from its inlined function
- * tile(). Included once, behind it. PX_RUN_TILES: the including file has its own run_tiles(). PX_WIDE:
+/* The products of integer weights with q8 activations of an instruction set, from its inlined functions
+ * tile() and half_tile(), for groups of half a block. Included once, behind them. PX_RUN_TILES: the including file has its own run_tiles(). PX_WIDE:
  * which knows PX_WEIGHT_WIDE, and there is widen(). */
 #ifndef PX_KERNELS_TILES_H
 #define PX_KERNELS_TILES_H
@@ -10,19 +10,25 @@
 PX_INLINE void run_tiles(const int type, const int T, const px_weight *w, int64_t begin, int64_t end,
                          const px_token_tile *x, float *out, int64_t out_stride)
 {
-    for (; begin < end; begin++, out += PX_ROW_TILE) tile(type, T, w, begin, x, out, out_stride);
+    for (; begin < end; begin++, out += PX_ROW_TILE) {
+        if (px_is_half(type)) half_tile(px_type_of_half(type), T, w, begin, x, out, out_stride);
+        else tile(type, T, w, begin, x, out, out_stride);
+    }
 }
 #endif
 
 PX_TILE_FUNCTIONS(I8)
 PX_TILE_FUNCTIONS(I4)
+PX_TILE_FUNCTIONS(I8_HALF)
+PX_TILE_FUNCTIONS(I4_HALF)
 #if defined(PX_WIDE)
 PX_TILE_FUNCTIONS(WIDE)
-static const px_products products_i4 = {.tiles = tiles_I4, .wide = tiles_WIDE, .widen = widen};
+static const px_products products_i4 = {
+    .tiles = tiles_I4, .halves = tiles_I4_HALF, .wide = tiles_WIDE, .widen = widen};
 #else
-static const px_products products_i4 = {.tiles = tiles_I4};
+static const px_products products_i4 = {.tiles = tiles_I4, .halves = tiles_I4_HALF};
 #endif
-static const px_products products_i8 = {.tiles = tiles_I8};
+static const px_products products_i8 = {.tiles = tiles_I8, .halves = tiles_I8_HALF};
 
 static void matmul(const px_weight *w, int64_t row_begin, int64_t row_end, const px_activation *x,
                    float *y, int64_t y_stride)

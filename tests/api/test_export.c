@@ -344,6 +344,47 @@ static void again(void **state)
     test_remove(directory);
 }
 
+/* Integers that only the kernels take go out as floats, or as what is asked for; the others of the file
+ * stay. */
+static void minima_are_widened(void **state)
+{
+    (void)state;
+    static const char *const members[] = {"q4_1", "q5_1", "q2_k", "q3_k_m", "q4_k_m", "q5_k_m"};
+    char directory[TEST_PATH], source[TEST_PATH], out[TEST_PATH];
+    test_directory(directory);
+    phlox_model_options int4, f32;
+    phlox_model_options_init(&int4);
+    f32 = int4;
+    f32.weight_format = PHLOX_WEIGHTS_F32;
+    int4.weight_format = PHLOX_WEIGHTS_INT4;
+    int4.group_size = 32;
+    phlox_export_options lossy;
+    phlox_export_options_init(&lossy);
+    lossy.accept_loss = true;
+    for (size_t i = 0; i < PX_COUNT(members); i++) {
+        phlox_error error;
+        phlox_model_options exact;
+        phlox_model_options_init(&exact);
+        exact.exact = true;
+        test_path(source, GOLDEN "/gguf/%s", members[i]);
+        MUST(phlox_export(source, "openvino", test_path(out, "%s/a%zu", directory, i), &f32, NULL, NULL,
+                          &error));
+        char path[TEST_PATH];
+        test_npy ids = test_npy_open(test_path(path, "%s/ids.npy", source));
+        size_t count, same;
+        float *const wanted = logits_of(source, exact, &ids, &count);
+        float *const got = logits_of(out, exact, &ids, &same);
+        test_close(members[i], got, wanted, count, 1e-4);
+        free(wanted);
+        free(got);
+        test_npy_close(&ids);
+        MUST(phlox_export(source, "openvino", test_path(out, "%s/b%zu", directory, i), &int4, &lossy, NULL,
+                          &error));
+        check_round_trip(source, out, &int4, 0);
+    }
+    test_remove(directory);
+}
+
 static bool cancel(void *user, const phlox_progress *progress)
 {
     (void)user;
@@ -444,6 +485,7 @@ int main(void)
         cmocka_unit_test(between_forms),
         cmocka_unit_test(files_beside),
         cmocka_unit_test(losses_are_named),
+        cmocka_unit_test(minima_are_widened),
         cmocka_unit_test(nothing_is_left_or_lost),
         cmocka_unit_test(defaults_of_known_models),
     };

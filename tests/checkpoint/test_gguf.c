@@ -99,6 +99,44 @@ static void every_tensor_is_what_gguf_makes_of_it(void **state)
         if (!strstr(seen.encodings, all[i])) fail_msg("no fixture has %s", all[i]);
 }
 
+static void check_steps(const px_tensor *tensor)
+{
+    enum { MOST = 64 };
+    int8_t steps[MOST];
+    float wanted[MOST], scales[MOST];
+    uint8_t *const q = malloc((size_t)tensor->columns);
+    assert_non_null(q);
+    const int64_t groups = px_tensor_groups(tensor), together = 256 / tensor->integers.group_size;
+    assert_true(groups <= MOST);
+    for (int64_t row = 0; row < tensor->rows; row++) {
+        for (int minima = 0; minima < (tensor->integers.read_minima ? 2 : 1); minima++) {
+            if (minima) tensor->integers.read_minima(tensor, row, 1, wanted);
+            else tensor->integers.read(tensor, row, 1, q, wanted, NULL);
+            tensor->integers.read_steps(tensor, row, 1, minima, steps, scales);
+            for (int64_t i = 0; i < groups; i++)
+                assert_true(scales[i / together] * (float)steps[i] == wanted[i]);
+        }
+    }
+    free(q);
+}
+
+/* Steps times what they are steps of are the scales and minima. */
+static void steps_are_of_scales(void **state)
+{
+    (void)state;
+    static const char *const members[] = {"q2_k", "q3_k_m", "q4_k_m", "q5_k_m"};
+    static const px_role roles[] = {PX_EMBEDDING, PX_QKV, PX_O, PX_GATE_UP, PX_LM_HEAD};
+    for (size_t i = 0; i < PX_COUNT(members) * PX_COUNT(roles); i++) {
+        char path[TEST_PATH];
+        px_checkpoint *checkpoint = open_path(test_path(path, GGUF "/%s", members[i / PX_COUNT(roles)]));
+        const px_tensor *const tensor =
+            px_checkpoint_tensor(checkpoint, roles[i % PX_COUNT(roles)], 0);
+        assert_non_null(tensor->integers.read_steps);
+        check_steps(tensor);
+        px_checkpoint_close(&checkpoint);
+    }
+}
+
 static void integers_stay_integers(void **state)
 {
     (void)state;
@@ -106,8 +144,10 @@ static void integers_stay_integers(void **state)
         const char *member;
         int bits;
         const char *encoding;
-    } cases[] = {{"q8_0", 8, "Q8_0"}, {"q4_0", 4, "Q4_0"}, {"q5_0", 8, "Q5_0"},
-                 {"iq4_nl", 8, "IQ4_NL"}, {"q4_1", 0, "Q4_1"}, {"q5_k_m", 0, "Q6_K"}};
+        bool minima;
+    } cases[] = {{"q8_0", 8, "Q8_0", false}, {"q4_0", 4, "Q4_0", false},  {"q5_0", 8, "Q5_0", false},
+                 {"iq4_nl", 8, "IQ4_NL", false}, {"q4_1", 4, "Q4_1", true}, {"q5_1", 8, "Q5_1", true},
+                 {"q2_k", 4, "Q4_K", true},  {"q3_k_m", 8, "Q5_K", true}, {"q5_k_m", 8, "Q6_K", false}};
     for (size_t i = 0; i < PX_COUNT(cases); i++) {
         char path[TEST_PATH];
         px_checkpoint *checkpoint = open_path(test_path(path, GGUF "/%s", cases[i].member));
@@ -115,12 +155,13 @@ static void integers_stay_integers(void **state)
         assert_true(checkpoint->quantized);
         assert_int_equal(qkv->integers.bits, cases[i].bits);
         assert_string_equal(qkv->encoding, cases[i].encoding);
-        if (cases[i].bits) {
-            assert_int_equal(qkv->integers.group_size, 32);
-            assert_true(qkv->integers.symmetric && qkv->integers.half_scales);
-        } else {
-            assert_non_null(qkv->load);
-        }
+        const bool is_k = strstr(cases[i].encoding, "_K");
+        assert_int_equal(qkv->integers.group_size, strcmp(cases[i].encoding, "Q6_K") == 0 ? 16 : 32);
+        assert_int_equal(qkv->integers.symmetric, !cases[i].minima);
+        assert_int_equal(qkv->integers.read_minima != NULL, cases[i].minima);
+        assert_int_equal(qkv->integers.read_steps != NULL, is_k);
+        assert_true(qkv->integers.half_scales);
+        assert_int_equal(qkv->load != NULL, cases[i].minima || is_k);
         px_checkpoint_close(&checkpoint);
     }
     px_checkpoint *checkpoint = open_path(GGUF "/f16");
@@ -573,6 +614,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_tensor_is_what_gguf_makes_of_it),
+        cmocka_unit_test(steps_are_of_scales),
         cmocka_unit_test(integers_stay_integers),
         cmocka_unit_test(keys_become_the_descriptor),
         cmocka_unit_test(logits_are_those_of_transformers),

@@ -4,10 +4,11 @@
 
 gguf=$source_dir/tests/golden/gguf
 
-# What a kernel holds is kept, what none holds is widened, and info says so.
+# Integers are kept, whatever their groups, and info says so; those of a format that is asked for are not.
 expect 0 info "$gguf/q8_0"; prints '(gguf)' 'stored as Q8_0' 'int8 sym g32'
 expect 0 info "$gguf/q4_0"; prints 'stored as Q4_0, Q8_0' 'int4 sym g32, int8 sym g32'
-expect 0 info "$gguf/q4_k_m"; prints 'stored as Q6_K, Q4_K, Q8_0' 'weights         f32'
+expect 0 info "$gguf/q4_k_m"; prints 'stored as Q6_K, Q4_K, Q8_0' 'int8 sym g16, int4 asym g32, int8 sym per'
+expect 0 info "$gguf/q2_k"; prints 'Q2_K' 'int4 sym g16, int4 asym g16'
 expect 0 info "$gguf/q4_k_m" --weight-format int4 --group-size 32; prints 'weights         int4 asym g32'
 expect 0 info "$gguf/q4_0" --weight-format int4; prints 'int4 sym g32, int8 sym g32'
 expect 0 run "$gguf/q4_k_m" --ids 1,2 --max-new-tokens 2 --weight-format bf16

@@ -4,6 +4,8 @@
 
 #include "engine/plan.h"
 
+#define GGUF PHLOX_SOURCE_DIR "/tests/golden/gguf"
+
 /* ---- logits -------------------------------------------------------------------------------- */
 
 static double largest_difference(const float *a, const float *b, size_t count)
@@ -53,6 +55,21 @@ static void check_fixture(const char *path, const char *name, void *user)
     options.weight_format = PHLOX_WEIGHTS_F32;
     options.no_cache = true;
     check(path, &options, 1e-3, false);
+}
+
+static void gguf(void **state)
+{
+    (void)state;
+    static const char *const members[] = {"q4_1", "q5_1", "q2_k", "q3_k_m", "q4_k_m", "q5_k_m"};
+    const phlox_model_options integers = family_options();
+    char cache[TEST_PATH], member[TEST_PATH];
+    test_directory(cache);
+    for (size_t i = 0; i < PX_COUNT(members); i++) {
+        check_fixture(test_path(member, GGUF "/%s", members[i]), members[i], cache);
+        /* int8 activations cost up to 0.25 of logits whose standard deviation is 2, as with Q8_0 */
+        check(member, &integers, 0.4, false);
+    }
+    test_remove(cache);
 }
 
 static void onnx(void **state)
@@ -293,6 +310,7 @@ int main(int argc, char **argv)
         return 0;
     }
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gguf),
         cmocka_unit_test(onnx),
         cmocka_unit_test(gptq),
         cmocka_unit_test(table_of_formats),

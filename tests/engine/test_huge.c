@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-#define FAMILY PHLOX_SOURCE_DIR "/tests/golden/family"
+#define GOLDEN PHLOX_SOURCE_DIR "/tests/golden"
 
 struct loaded {
     px_checkpoint *checkpoint;
@@ -18,7 +18,7 @@ static void load(const char *member, const phlox_model_options *options, const c
 {
     phlox_error error;
     char path[TEST_PATH];
-    test_path(path, FAMILY "/%s", member);
+    test_path(path, GOLDEN "/%s", member);
     MUST(px_checkpoint_open(path, &out->checkpoint, &error));
     MUST(px_weights_load(out->checkpoint, options, cache_dir, pool, &out->weights, &error));
 }
@@ -31,16 +31,17 @@ static void unload(struct loaded *l)
 
 static void same_weight(const px_weight *a, const px_weight *b)
 {
-    const size_t rows = (size_t)px_weight_padded_rows(a->type, a->rows);
-    const size_t groups = rows * (size_t)px_weight_groups(a);
+    px_place ours[PX_PARTS], theirs[PX_PARTS];
+    px_weight_parts(a, ours);
+    px_weight_parts(b, theirs);
     assert_int_equal(a->type, b->type);
     assert_int_equal(a->row_bytes, b->row_bytes);
     assert_int_equal(a->half_scales, b->half_scales);
-    assert_memory_equal(a->data, b->data, rows * (size_t)a->row_bytes);
-    assert_int_equal(a->scales == NULL, b->scales == NULL);
-    assert_int_equal(a->zeros == NULL, b->zeros == NULL);
-    if (a->scales) assert_memory_equal(a->scales, b->scales, groups * (a->half_scales ? 2 : 4));
-    if (a->zeros) assert_memory_equal(a->zeros, b->zeros, groups);
+    for (int part = 0; part < PX_PARTS; part++) {
+        assert_int_equal(ours[part].bytes, theirs[part].bytes);
+        if (ours[part].bytes)
+            assert_memory_equal(ours[part].data, theirs[part].data, ours[part].bytes);
+    }
 }
 
 static void same_weights(const px_weights *a, const px_weights *b, int64_t layers)
@@ -111,9 +112,14 @@ static void moved_weights_are_the_same(void **unused)
             options.group_size = 32;
             options.group_size_fallback = PHLOX_FALLBACK_ADJUST;
         }
-        check_member("phi3-mini-4k", &options, pool);
-        check_member("phi4-mini", &options, pool); /* tied embeddings */
+        check_member("family/phi3-mini-4k", &options, pool);
+        check_member("family/phi4-mini", &options, pool); /* tied embeddings */
     }
+    options.weight_format = PHLOX_WEIGHTS_STORED;
+    options.group_size = 0;
+    options.group_size_fallback = PHLOX_FALLBACK_ERROR;
+    check_member("gguf/q4_1", &options, pool); /* minima */
+    check_member("gguf/q5_k_m", &options, pool); /* and steps */
     px_pool_free(pool);
 }
 
@@ -127,7 +133,7 @@ static void others_stay(void **unused)
     phlox_model_options_init(&options);
     options.weight_format = PHLOX_WEIGHTS_INT8;
     struct loaded l;
-    load("phi3-mini-4k", &options, NULL, pool, &l);
+    load("family/phi3-mini-4k", &options, NULL, pool, &l);
     static const phlox_huge_pages choices[] = {PHLOX_HUGE_ON, PHLOX_HUGE_AUTO, PHLOX_HUGE_OFF};
     for (size_t i = 0; i < PX_COUNT(choices); i++) { /* these lie in memory already */
         px_huge huge;

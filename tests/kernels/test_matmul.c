@@ -13,9 +13,14 @@ typedef enum matrix_data {
     MATRIX_KINDS
 } matrix_data;
 
+/* What integers have beside their scales. */
+typedef enum matrix_offsets { SYMMETRIC, ZEROS, MINIMA, OFFSETS } matrix_offsets;
+
+static const char *const offset_names[OFFSETS] = {"", " zeros", " minima"};
+
 typedef struct matrix {
     px_weight w;
-    check_memory data, scales, zeros;
+    check_memory data, scales, offsets, scale_steps, minimum_steps;
     double *values; /* [rows, columns], by definition; NULL in the bench */
 } matrix;
 
@@ -63,31 +68,82 @@ static void store_integer(const px_weight *w, unsigned char *data, int64_t r, in
         *byte = (unsigned char)((*byte & 0xf0) | q);
 }
 
-/* Rows that only pad have the scale 0 and any integers. */
-static void make_integers(matrix *m, matrix_data kind, bool zeros, uint64_t *state)
+/* Scales of a matrix as they are stored, floats or float16, or as steps of float16 that a row has for 256
+ * columns. */
+typedef struct stored_scales {
+    size_t count, supers;
+    float *values; /* [count] what they are */
+    uint16_t *halves;
+    int8_t *steps;
+} stored_scales;
+
+static stored_scales make_scales(const px_weight *w, bool half, bool has_steps, uint64_t *state)
 {
+    const int64_t rows = (w->rows + 15) / 16 * 16, groups = px_weight_groups(w);
+    const int64_t supers = has_steps ? w->columns / 256 : groups;
+    stored_scales s = {.count = (size_t)(rows * groups), .supers = (size_t)(rows * supers)};
+    s.values = allocate(s.count, sizeof *s.values);
+    s.halves = allocate(s.count, sizeof *s.halves);
+    s.steps = allocate(s.count, 1);
+    for (size_t i = 0; i < s.count; i++) {
+        s.values[i] = check_random_normal(state) * 0.02f;
+        s.halves[i] = px_f32_to_f16(has_steps ? s.values[i] / 64 : s.values[i]);
+        if (half) s.values[i] = px_f16_to_f32(s.halves[i]);
+    }
+    if (has_steps)
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t g = 0; g < groups; g++) {
+                const size_t at = group_place(w, r, g);
+                const int64_t super = g * w->group_size / 256;
+                s.steps[at] = (int8_t)(check_random(state) % 256);
+                s.values[at] = px_f16_to_f32(s.halves[(r / 16 * supers + super) * 16 + r % 16]) *
+                               (float)s.steps[at];
+            }
+    return s;
+}
+
+/* Where they are from now on. */
+static const void *keep_scales(const stored_scales *s, bool half, bool has_steps,
+                               check_memory *memory, check_memory *step_memory)
+{
+    *memory = half ? check_input(s->halves, s->supers * sizeof *s->halves, 0)
+                   : check_input(s->values, s->count * sizeof *s->values, 0);
+    if (has_steps) *step_memory = check_input(s->steps, s->count, 0);
+    return memory->data;
+}
+
+static void free_scales(stored_scales *s)
+{
+    free(s->values);
+    free(s->halves);
+    free(s->steps);
+}
+
+/* Rows that only pad have any integers and scales: nothing of them is looked at. */
+static void make_integers(matrix *m, matrix_data kind, matrix_offsets offsets, uint64_t *state)
+{
+    const bool zeros = offsets == ZEROS;
     const px_weight *w = &m->w;
     const int64_t groups = px_weight_groups(w), padded = (w->columns + 31) / 32 * 32;
     const int64_t rows = (w->rows + 15) / 16 * 16;
     const int largest = w->type == PX_WEIGHT_I8 ? 255 : 15;
     const size_t count = (size_t)(rows * groups), size = (size_t)(rows * w->row_bytes);
-    float *scales = allocate(count, sizeof *scales);
     uint8_t *zero = allocate(count, 1);
     unsigned char *data = allocate(size, 1);
     const bool half = options.bench || check_random(state) % 2 == 1;
-    uint16_t *halves = allocate(count, sizeof *halves);
+    const bool has_steps = half && w->columns % 256 == 0 &&
+                           (w->group_size == 16 || w->group_size == 32) &&
+                           (options.bench ? offsets == MINIMA : check_random(state) % 2 == 1);
+    stored_scales scales = make_scales(w, half, has_steps, state);
+    stored_scales minima = make_scales(w, half, has_steps, state);
     for (size_t i = 0; i < count; i++) {
-        scales[i] = check_random_normal(state) * 0.02f;
-        halves[i] = px_f32_to_f16(scales[i]);
-        if (half) scales[i] = px_f16_to_f32(halves[i]);
         zero[i] = (uint8_t)(zeros ? check_random(state) % (uint32_t)(largest + 1)
                                   : (uint32_t)(largest + 1) / 2);
         if (kind == MATRIX_LARGEST) zero[i] = zeros ? 0 : zero[i];
         if (kind == MATRIX_SMALLEST) zero[i] = zeros ? (uint8_t)largest : zero[i];
+        if (offsets == MINIMA) zero[i] = 0;
     }
     for (int64_t r = 0; r < rows; r++) {
-        for (int64_t g = 0; r >= w->rows && g < groups; g++)
-            scales[group_place(w, r, g)] = halves[group_place(w, r, g)] = 0;
         for (int64_t c = 0; c < padded; c++) {
             const size_t group = group_place(w, r, PX_MIN(c / w->group_size, groups - 1));
             int q = (int)(check_random(state) % (uint32_t)(largest + 1));
@@ -96,20 +152,25 @@ static void make_integers(matrix *m, matrix_data kind, bool zeros, uint64_t *sta
             if (kind == MATRIX_EXTREMES) q = (c + r) % 2 ? largest : 0;
             store_integer(w, data, r, c, q);
             if (r < w->rows && c < w->columns && m->values != NULL)
-                m->values[r * w->columns + c] = (double)(q - zero[group]) * (double)scales[group];
+                m->values[r * w->columns + c] =
+                    (double)(q - zero[group]) * (double)scales.values[group] +
+                    (offsets == MINIMA ? (double)minima.values[group] : 0);
         }
     }
     m->data = check_input(data, size, 0);
-    m->scales = half ? check_input(halves, count * sizeof *halves, 0)
-                     : check_input(scales, count * sizeof *scales, 0);
     m->w.half_scales = half;
-    m->w.scales = m->scales.data;
+    m->w.scales = keep_scales(&scales, half, has_steps, &m->scales, &m->scale_steps);
+    m->w.scale_steps = m->scale_steps.data;
     if (zeros) {
-        m->zeros = check_input(zero, count, 0);
-        m->w.zeros = m->zeros.data;
+        m->offsets = check_input(zero, count, 0);
+        m->w.zeros = m->offsets.data;
     }
-    free(scales);
-    free(halves);
+    if (offsets == MINIMA) {
+        m->w.minima = keep_scales(&minima, half, has_steps, &m->offsets, &m->minimum_steps);
+        m->w.minimum_steps = m->minimum_steps.data;
+    }
+    free_scales(&scales);
+    free_scales(&minima);
     free(zero);
     free(data);
 }
@@ -140,7 +201,7 @@ static void make_floats(matrix *m, matrix_data kind, size_t shift, uint64_t *sta
 }
 
 static matrix make_matrix(px_weight_type type, int64_t rows, int64_t columns, int64_t group_size,
-                          matrix_data kind, bool zeros, size_t shift, uint64_t *state)
+                          matrix_data kind, matrix_offsets offsets, size_t shift, uint64_t *state)
 {
     matrix m = {.w = {.type = type,
                       .rows = rows,
@@ -150,7 +211,7 @@ static matrix make_matrix(px_weight_type type, int64_t rows, int64_t columns, in
                       .row_bytes = px_weight_row_bytes(type, columns)}};
     if (!options.bench) m.values = allocate((size_t)(rows * columns), sizeof *m.values);
     if (is_integer(type))
-        make_integers(&m, kind, zeros, state);
+        make_integers(&m, kind, offsets, state);
     else
         make_floats(&m, kind, shift, state);
     m.w.data = m.data.data;
@@ -161,7 +222,9 @@ static void free_matrix(matrix *m)
 {
     check_memory_free(&m->data);
     if (m->scales.map != NULL) check_memory_free(&m->scales);
-    if (m->zeros.map != NULL) check_memory_free(&m->zeros);
+    if (m->offsets.map != NULL) check_memory_free(&m->offsets);
+    if (m->scale_steps.map != NULL) check_memory_free(&m->scale_steps);
+    if (m->minimum_steps.map != NULL) check_memory_free(&m->minimum_steps);
     free(m->values);
 }
 
@@ -169,29 +232,37 @@ static void free_matrix(matrix *m)
 
 typedef struct tokens {
     px_activation x;
-    check_memory f32, q8, u8, scale, sum;
+    check_memory f32, q8, u8, scale, sum, half_sum;
     int8_t *q; /* [tokens, padded]: the tokens one after the other, each as a tile of its own */
     float *q_scale;
-    int32_t *q_sum;
+    int32_t *q_sum, *q_half_sum;
     double *values; /* [tokens, columns] what the product is to use */
 } tokens;
 
 /* Lays the tokens of a tile out by the definition of px_activation. */
-static void tile_tokens(tokens *a, int64_t first, int64_t T, int8_t *q, float *scale, int32_t *sum)
+static void tile_tokens(tokens *a, int64_t first, int64_t T, int8_t *q, float *scale, int32_t *sum,
+                        int32_t *half_sum)
 {
     const int64_t blocks = (a->x.columns + 31) / 32;
     q += first * blocks * 32;
     scale += first * blocks;
     sum += first * blocks;
+    half_sum += first * blocks * 2;
     for (int64_t t = 0; t < T; t++) {
         const int64_t from = (first + t) * blocks;
         for (int64_t b = 0; b < blocks; b++) {
             scale[b * T + t] = a->q_scale[from + b];
             sum[b * T + t] = a->q_sum[from + b];
+            for (int64_t half = 0; half < 2; half++)
+                half_sum[(b * 2 + half) * T + t] = a->q_half_sum[(from + b) * 2 + half];
         }
         for (int64_t c = 0; c < blocks * 32; c++)
             q[((c / 32 * 8 + c % 32 / 4) * T + t) * 4 + c % 4] = a->q[from * 32 + c];
     }
+    int32_t *const made = allocate((size_t)(blocks * 2 * T), sizeof *made);
+    px_half_sums(q, blocks, T, made);
+    assert_memory_equal(made, half_sum, (size_t)(blocks * 2 * T) * sizeof *made);
+    free(made);
 }
 
 static tokens make_tokens(int64_t count, int64_t columns, bool q8, check_data kind, uint64_t *state)
@@ -204,10 +275,11 @@ static tokens make_tokens(int64_t count, int64_t columns, bool q8, check_data ki
     a.q = allocate(all, 32);
     a.q_scale = allocate(all, sizeof *a.q_scale);
     a.q_sum = allocate(all, sizeof *a.q_sum);
+    a.q_half_sum = allocate(2 * all, sizeof *a.q_half_sum);
     float *f32 = allocate((size_t)(count * stride), sizeof *f32);
     int8_t *q = allocate(all, 32);
     float *scale = allocate(all, sizeof *scale);
-    int32_t *sum = allocate(all, sizeof *sum);
+    int32_t *sum = allocate(all, sizeof *sum), *half_sum = allocate(2 * all, sizeof *half_sum);
     check_fill(kind, state, (size_t)(count * stride), f32);
     px_kernels reference;
     px_kernels_init(&reference, 0);
@@ -219,7 +291,9 @@ static tokens make_tokens(int64_t count, int64_t columns, bool q8, check_data ki
                                                  (double)a.q_scale[t * blocks + c / 32]
                                            : (double)f32[t * stride + c];
     }
-    for (int64_t t = 0; t < count; t += 8) tile_tokens(&a, t, PX_MIN(count - t, 8), q, scale, sum);
+    for (size_t i = 0; i < all * 32; i++) a.q_half_sum[i / 16] += a.q[i];
+    for (int64_t t = 0; t < count; t += 8)
+        tile_tokens(&a, t, PX_MIN(count - t, 8), q, scale, sum, half_sum);
     uint8_t *u8 = allocate(all, 32);
     for (size_t i = 0; i < all * 32; i++) u8[i] = (uint8_t)(q[i] + 128);
     /* the last row ends where its columns end */
@@ -228,6 +302,7 @@ static tokens make_tokens(int64_t count, int64_t columns, bool q8, check_data ki
     a.u8 = check_input(u8, all * 32, 0);
     a.scale = check_input(scale, all * sizeof *scale, 0);
     a.sum = check_input(sum, all * sizeof *sum, 0);
+    a.half_sum = check_input(half_sum, 2 * all * sizeof *half_sum, 0);
     a.x.f32 = a.f32.data;
     if (q8) {
         a.x.q8 = a.q8.data;
@@ -240,7 +315,15 @@ static tokens make_tokens(int64_t count, int64_t columns, bool q8, check_data ki
     free(u8);
     free(scale);
     free(sum);
+    free(half_sum);
     return a;
+}
+
+/* The sums that a matrix wants. */
+static void choose_sums(tokens *a, const px_weight *w)
+{
+    a->x.half_sums = a->x.q8 != NULL && px_weight_has_halves(w);
+    if (a->x.half_sums) a->x.q8_sum = a->half_sum.data;
 }
 
 static void free_tokens(tokens *a)
@@ -250,9 +333,11 @@ static void free_tokens(tokens *a)
     check_memory_free(&a->u8);
     check_memory_free(&a->scale);
     check_memory_free(&a->sum);
+    check_memory_free(&a->half_sum);
     free(a->q);
     free(a->q_scale);
     free(a->q_sum);
+    free(a->q_half_sum);
     free(a->values);
 }
 
@@ -267,7 +352,7 @@ static px_activation one_token(const tokens *a, int64_t t)
     if (one.q8 != NULL) {
         one.q8 = a->q + t * blocks * 32;
         one.q8_scale = a->q_scale + t * blocks;
-        one.q8_sum = a->q_sum + t * blocks;
+        one.q8_sum = one.half_sums ? a->q_half_sum + t * blocks * 2 : a->q_sum + t * blocks;
     }
     return one;
 }
@@ -326,9 +411,9 @@ static void run_product(const char *name, const matrix *m, const tokens *a, int6
     check_case c = {.call = call_matmul, .arguments = &p, .out_count = count, .max_parts = 2};
     snprintf(c.name, sizeof c.name, "%s", name);
     c.macs = (double)a->x.tokens * (double)(row_end - row_begin) * (double)columns;
-    c.bytes = (double)rows * (double)m->w.row_bytes;
-    if (is_integer(m->w.type))
-        c.bytes += (double)(rows * px_weight_groups(&m->w) * (m->w.zeros != NULL ? 5 : 4));
+    px_place parts[PX_PARTS];
+    px_weight_parts(&m->w, parts);
+    for (int part = 0; part < PX_PARTS; part++) c.bytes += (double)parts[part].bytes;
     if (options.bench) {
         check_run(&c);
         return;
@@ -358,18 +443,19 @@ static void run_product(const char *name, const matrix *m, const tokens *a, int6
 }
 
 /* One shape; everything else comes from the seed. */
-static void run_shape(px_weight_type type, bool q8, bool zeros, int64_t rows, int64_t columns,
-                      int64_t group_size, int64_t token_count, uint64_t seed)
+static void run_shape(px_weight_type type, bool q8, matrix_offsets offsets, int64_t rows,
+                      int64_t columns, int64_t group_size, int64_t token_count, uint64_t seed)
 {
     uint64_t state = seed * 77 + 5;
     const matrix_data kind = (matrix_data)(check_random(&state) % MATRIX_KINDS);
     const check_data x_kind = (check_data)(check_random(&state) % DATA_KINDS);
     const size_t shift = type == PX_WEIGHT_F32 && check_random(&state) % 2 ? 2 : 0;
-    matrix m = make_matrix(type, rows, columns, group_size, kind, zeros, shift, &state);
+    matrix m = make_matrix(type, rows, columns, group_size, kind, offsets, shift, &state);
     tokens a = make_tokens(token_count, columns, q8, x_kind, &state);
+    choose_sums(&a, &m.w);
     char name[96];
     snprintf(name, sizeof name, "%s%s%s %" PRId64 "x%" PRId64 " g%" PRId64 " n%" PRId64,
-             type_names[type], q8 ? " q8" : "", zeros ? " zeros" : "", rows, columns, group_size,
+             type_names[type], q8 ? " q8" : "", offset_names[offsets], rows, columns, group_size,
              token_count);
     const int64_t begin = rows > 4 ? check_random(&state) % PX_MIN(rows - 3, 35) : 0;
     const int64_t end = rows > 6 ? rows - check_random(&state) % 3 : rows;
@@ -382,7 +468,7 @@ static const int64_t row_counts[] = {1, 2, 3, 5, 9, 15, 16, 17, 32, 33, 83};
 static const int64_t token_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 37};
 static const int64_t column_counts[] = {1,   5,   16,  31,  32,  33,  63,   64,   65,
                                         95,  96,  100, 127, 128, 160, 200,  257,  320,
-                                        384, 512, 700, 1000, 2048, 2100, 4160, 8500};
+                                        384, 512, 700, 768,  1000, 2048, 2100, 4160, 8500};
 
 static void test_floats(void **unused)
 {
@@ -392,7 +478,7 @@ static void test_floats(void **unused)
     for (int type = PX_WEIGHT_F32; type <= PX_WEIGHT_BF16; type++)
         for (size_t i = 0; i < PX_COUNT(column_counts); i += options.quick ? 4 : 1)
             for (int again = 0; again < 3; again++, seed++)
-                run_shape((px_weight_type)type, false, false,
+                run_shape((px_weight_type)type, false, SYMMETRIC,
                           row_counts[seed % PX_COUNT(row_counts)], column_counts[i],
                           column_counts[i], token_counts[seed % PX_COUNT(token_counts)], seed);
 }
@@ -402,14 +488,14 @@ static void run_integers(bool q8)
     static const int64_t group_sizes[] = {-1, 7, 16, 20, 32, 48, 64, 96, 100, 128, 256, 1024};
     uint64_t seed = q8 ? 1000 : 5000;
     for (int type = PX_WEIGHT_I8; type <= PX_WEIGHT_I4; type++)
-        for (int zeros = 0; zeros < 2; zeros++)
+        for (int offsets = 0; offsets < OFFSETS; offsets++)
             for (size_t i = 0; i < PX_COUNT(column_counts); i += options.quick ? 4 : 1)
                 for (size_t g = 0; g < PX_COUNT(group_sizes); g++, seed++) {
                     const int64_t columns = column_counts[i];
                     const int64_t size = group_sizes[g] == -1 ? columns : group_sizes[g];
                     const bool large = columns > 1000;
                     if (size > columns) continue;
-                    run_shape((px_weight_type)type, q8, zeros != 0,
+                    run_shape((px_weight_type)type, q8, (matrix_offsets)offsets,
                               row_counts[seed % (PX_COUNT(row_counts) - large)], columns, size,
                               token_counts[seed % PX_COUNT(token_counts)], seed);
                 }
@@ -433,11 +519,12 @@ static void test_many_tokens(void **unused)
     (void)unused;
     if (options.bench) return;
     static const int64_t shapes[][2] = {{5, 5},     {24, 24},    {56, 56},     {160, 32},  {160, 160},
-                                        {500, 500}, {700, 96},   {1056, 128},  {1056, 480}, {1100, 512}};
+                                        {500, 500}, {700, 96},   {1056, 128},  {1056, 480}, {1100, 512},
+                                        {1056, 16}, {1280, 16},  {1280, 32},   {1536, 32}};
     uint64_t seed = 9000;
-    for (int zeros = 0; zeros < 2; zeros++)
+    for (int offsets = 0; offsets < OFFSETS; offsets++)
         for (size_t i = 0; i < PX_COUNT(shapes); i++, seed++)
-            run_shape(PX_WEIGHT_I4, true, zeros != 0, seed % 2 ? 83 : 49, shapes[i][0],
+            run_shape(PX_WEIGHT_I4, true, (matrix_offsets)offsets, seed % 2 ? 83 : 49, shapes[i][0],
                       shapes[i][1], seed % 3 ? 137 : 32, seed);
 }
 
@@ -450,12 +537,13 @@ static void test_saturation(void **unused)
     uint64_t state = 3;
     for (int type = PX_WEIGHT_I8; type <= PX_WEIGHT_I4; type++)
         for (int kind = 0; kind < MATRIX_KINDS; kind++)
-            for (int zeros = 0; zeros < 2; zeros++)
-                for (size_t i = 0; i < PX_COUNT(kinds); i++) {
-                    matrix m = make_matrix((px_weight_type)type, 16, 288, 96, (matrix_data)kind,
-                                           zeros != 0, 0, &state);
+            for (int offsets = 0; offsets < OFFSETS; offsets++)
+                for (size_t i = 0; i < 2 * PX_COUNT(kinds); i++) {
+                    matrix m = make_matrix((px_weight_type)type, 16, 288, i % 2 ? 96 : 16,
+                                           (matrix_data)kind, (matrix_offsets)offsets, 0, &state);
                     for (int64_t count = 5; count <= PX_MANY_TOKENS; count += PX_MANY_TOKENS - 5) {
-                        tokens a = make_tokens(count, 288, true, kinds[i], &state);
+                        tokens a = make_tokens(count, 288, true, kinds[i / 2], &state);
+                        choose_sums(&a, &m.w);
                         run_product("saturation", &m, &a, 0, 16);
                         free_tokens(&a);
                     }
@@ -470,7 +558,7 @@ static void test_row_stride(void **unused)
     if (options.bench) return;
     uint64_t state = 11;
     for (int type = PX_WEIGHT_F32; type <= PX_WEIGHT_BF16; type++) {
-        matrix m = make_matrix((px_weight_type)type, 6, 96, 32, MATRIX_RANDOM, false, 0, &state);
+        matrix m = make_matrix((px_weight_type)type, 6, 96, 32, MATRIX_RANDOM, SYMMETRIC, 0, &state);
         const int64_t stride = m.w.row_bytes + 64;
         unsigned char *wide = allocate((size_t)(6 * stride), 1);
         memset(wide, 0xee, (size_t)(6 * stride));
@@ -496,7 +584,7 @@ static void test_not_finite(void **unused)
     static const float values[] = {NAN, INFINITY, -INFINITY};
     for (size_t i = 0; i < 2 * PX_COUNT(values); i++) {
         const px_weight_type type = i % 2 ? PX_WEIGHT_I4 : PX_WEIGHT_I8;
-        matrix m = make_matrix(type, 5, 192, 64, MATRIX_RANDOM, false, 0, &state);
+        matrix m = make_matrix(type, 5, 192, 64, MATRIX_RANDOM, (matrix_offsets)(i % OFFSETS), 0, &state);
         for (size_t level = 0; level < PX_COUNT(check_levels); level++) {
             px_kernels k;
             if (!check_table(level, &k)) continue;
@@ -507,7 +595,7 @@ static void test_not_finite(void **unused)
             x[2 * 192 + 100] = values[i / 2];
             for (int t = 0; t < 5; t++)
                 k.quantize(x + t * 192, 192, t, 5, q, scale, sum);
-            const px_activation a = {5, 192, 192, x, q, scale, sum, NULL};
+            const px_activation a = {5, 192, 192, x, q, scale, sum, NULL, false};
             px_matmul(&k, &m.w, 0, 5, &a, y, 5);
             for (int t = 0; t < 5; t++)
                 for (int r = 0; r < 5; r++) assert_int_equal(isnan(y[t * 5 + r]) != 0, t == 2);
@@ -541,12 +629,14 @@ static void test_dequantize(void **unused)
             const int64_t columns = column_counts[i];
             const int64_t group = PX_MIN(columns, 20 + 12 * (int64_t)(i % 3));
             matrix m = make_matrix((px_weight_type)type, 18, columns, group, MATRIX_RANDOM,
-                                   i % 2 != 0, 0, &state);
+                                   (matrix_offsets)(i % OFFSETS), 0, &state);
             double *tolerance = allocate((size_t)columns, sizeof *tolerance);
             for (int64_t row = 0; row < 18; row += 1 + row % 6) {
                 const double *values = m.values + row * columns;
-                for (int64_t c = 0; c < columns; c++)
-                    tolerance[c] = is_integer(m.w.type) ? fabs(values[c]) * 0x1p-24 : 0;
+                for (int64_t c = 0; c < columns; c++) /* products are below 32 with minima */
+                    tolerance[c] = is_integer(m.w.type)
+                                       ? fabs(values[c]) * 0x1p-24 + (m.w.minima != NULL) * 0x1p-19
+                                       : 0;
                 const row_of arguments = {&m.w, row};
                 check_case c = {.call = call_dequantize,
                                 .arguments = &arguments,
@@ -597,18 +687,19 @@ static void test_sizes(void **unused)
 
 /* ---- bench --------------------------------------------------------------------------------- */
 
-static void bench_shape(px_weight_type type, bool q8, bool zeros, int64_t group_size, int64_t rows,
-                        int64_t columns, int64_t count)
+static void bench_shape(px_weight_type type, bool q8, matrix_offsets offsets, int64_t group_size,
+                        int64_t rows, int64_t columns, int64_t count)
 {
     char name[96];
     snprintf(name, sizeof name, "%s%s%s g%" PRId64 " %" PRId64 "x%" PRId64 " n=%" PRId64,
-             type_names[type], q8 ? " q8" : "", zeros ? " zeros" : "", group_size, rows, columns,
+             type_names[type], q8 ? " q8" : "", offset_names[offsets], group_size, rows, columns,
              count);
     if (strstr(name, options.bench_filter) == NULL) return;
     uint64_t state = 19;
     const int64_t group = group_size == -1 ? columns : group_size;
-    matrix m = make_matrix(type, rows, columns, group, MATRIX_RANDOM, zeros, 0, &state);
+    matrix m = make_matrix(type, rows, columns, group, MATRIX_RANDOM, offsets, 0, &state);
     tokens a = make_tokens(count, columns, q8, DATA_NORMAL, &state);
+    choose_sums(&a, &m.w);
     run_product(name, &m, &a, 0, rows);
     free_tokens(&a);
     free_matrix(&m);
@@ -622,24 +713,27 @@ static void test_bench(void **unused)
     if (!options.bench) return;
     static const struct {
         px_weight_type type;
-        bool q8, zeros;
+        bool q8;
+        matrix_offsets offsets;
         int64_t group_size, rows;
     } cases[] = {
-        {PX_WEIGHT_I4, true, false, 128, 65536}, {PX_WEIGHT_I4, true, true, 128, 65536},
-        {PX_WEIGHT_I4, true, false, 32, 65536},  {PX_WEIGHT_I4, true, false, -1, 65536},
-        {PX_WEIGHT_I8, true, false, -1, 32064},  {PX_WEIGHT_I8, true, true, -1, 32064},
-        {PX_WEIGHT_F16, false, false, -1, 20000}, {PX_WEIGHT_BF16, false, false, -1, 20000},
-        {PX_WEIGHT_F32, false, false, -1, 10000}, {PX_WEIGHT_I4, false, false, 128, 65536},
-        {PX_WEIGHT_I8, false, false, -1, 32064},
+        {PX_WEIGHT_I4, true, SYMMETRIC, 128, 65536}, {PX_WEIGHT_I4, true, ZEROS, 128, 65536},
+        {PX_WEIGHT_I4, true, SYMMETRIC, 32, 65536},  {PX_WEIGHT_I4, true, MINIMA, 32, 65536},
+        {PX_WEIGHT_I4, true, SYMMETRIC, -1, 65536},  {PX_WEIGHT_I8, true, SYMMETRIC, -1, 32064},
+        {PX_WEIGHT_I8, true, ZEROS, -1, 32064},      {PX_WEIGHT_I8, true, MINIMA, 32, 32064},
+        {PX_WEIGHT_I8, true, SYMMETRIC, 16, 32064},  {PX_WEIGHT_I4, true, MINIMA, 16, 65536},
+        {PX_WEIGHT_F16, false, SYMMETRIC, -1, 20000}, {PX_WEIGHT_BF16, false, SYMMETRIC, -1, 20000},
+        {PX_WEIGHT_F32, false, SYMMETRIC, -1, 10000}, {PX_WEIGHT_I4, false, SYMMETRIC, 128, 65536},
+        {PX_WEIGHT_I8, false, SYMMETRIC, -1, 32064},
     };
     for (size_t i = 0; i < PX_COUNT(cases); i++) {
-        bench_shape(cases[i].type, cases[i].q8, cases[i].zeros, cases[i].group_size, cases[i].rows,
+        bench_shape(cases[i].type, cases[i].q8, cases[i].offsets, cases[i].group_size, cases[i].rows,
                     3072, 1);
-        bench_shape(cases[i].type, cases[i].q8, cases[i].zeros, cases[i].group_size, cases[i].rows,
+        bench_shape(cases[i].type, cases[i].q8, cases[i].offsets, cases[i].group_size, cases[i].rows,
                     3072, 4);
-        bench_shape(cases[i].type, cases[i].q8, cases[i].zeros, cases[i].group_size, 512, 3072,
+        bench_shape(cases[i].type, cases[i].q8, cases[i].offsets, cases[i].group_size, 512, 3072,
                     128);
-        bench_shape(cases[i].type, cases[i].q8, cases[i].zeros, cases[i].group_size, 3072, 8192,
+        bench_shape(cases[i].type, cases[i].q8, cases[i].offsets, cases[i].group_size, 3072, 8192,
                     512);
     }
 }

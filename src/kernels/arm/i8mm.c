@@ -66,6 +66,31 @@ PX_INLINE int32x4_t of_rows(int32x4_t four, const int r)
     return r == 0 ? vzip1q_s32(four, four) : vzip2q_s32(four, four);
 }
 
+/* As add_minima(), of all tokens, of which T is even. */
+PX_INLINE void add_minima_pairs(const int T, const int H, const px_weight *w, int64_t at,
+                                int64_t count, const px_token_tile *x,
+                                float32x4_t total[4][2][PAIRS])
+{
+    float32x4_t minimum[4][2];
+    PX_UNROLL for (int h = 0; h < H; h++) {
+        const float32x4_t four = px_neon_minima(w, at + 4 * h);
+        PX_UNROLL for (int r = 0; r < 2; r++)
+            minimum[h][r] = vreinterpretq_f32_s32(of_rows(vreinterpretq_s32_f32(four), r));
+    }
+    for (int64_t b = 0; b < count; b++) {
+        const token_values integers = load_tokens(x->sum + b * T, T);
+        const token_values scales = load_tokens(x->scale + b * T, T);
+        PX_UNROLL for (int pair = 0; pair < T / 2; pair++) {
+            const int32x4_t two = vreinterpretq_s32_u8(of_pair(integers, T, pair));
+            const float32x4_t scale = vreinterpretq_f32_u8(of_pair(scales, T, pair));
+            const float32x4_t sum = vmulq_f32(scale, vcvtq_f32_s32(two));
+            PX_UNROLL for (int h = 0; h < H; h++)
+                PX_UNROLL for (int r = 0; r < 2; r++)
+                    total[h][r][pair] = vfmaq_f32(total[h][r][pair], sum, minimum[h][r]);
+        }
+    }
+}
+
 /* One block of H quarters, from p, and all tokens, of which T is even. */
 PX_INLINE void add_block_pairs(const px_weight_type type, const int T, const int H,
                                const unsigned char *p, int32x4_t rest[4][2], const px_token_tile *x,
@@ -126,6 +151,7 @@ PX_INLINE void pass_pairs(const px_weight_type type, const int T, const int H, i
             }
         const int64_t count = left < group_blocks ? left : group_blocks;
         left -= count;
+        if (w->minima != NULL) add_minima_pairs(T, H, w, row, count, &at, total);
         for (int64_t b = 0; b < count; b++) {
             add_block_pairs(type, T, H, p, rest, &at, part);
             p += type == PX_WEIGHT_I4 ? 256 : 512;

@@ -54,18 +54,35 @@ PX_INLINE void px_neon_store(float *x, int64_t count, float32x4_t value)
     memcpy(x, copy, (size_t)count * sizeof *x);
 }
 
-/* The scales of four rows of a group, `at` the first one's index. */
+/* Floats of four rows of a group, `at` the first one's index. */
+PX_INLINE float32x4_t px_neon_floats(const px_weight *w, const void *floats, const int8_t *steps,
+                                     int64_t at)
+{
+    if (!w->half_scales) return vld1q_f32((const float *)floats + at);
+    const uint16x4_t half =
+        vld1_u16((const uint16_t *)floats + (steps == NULL ? at : px_super_index(w, at)));
+    const float32x4_t values = vcvt_f32_f16(vreinterpret_f16_u16(half));
+    if (steps == NULL) return values;
+    uint32_t four;
+    memcpy(&four, steps + at, sizeof four);
+    const int16x8_t wide = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four)));
+    return vmulq_f32(values, vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide))));
+}
+
 PX_INLINE float32x4_t px_neon_scales(const px_weight *w, int64_t at)
 {
-    if (!w->half_scales) return vld1q_f32((const float *)w->scales + at);
-    const uint16x4_t half = vld1_u16((const uint16_t *)w->scales + at);
-    return vcvt_f32_f16(vreinterpret_f16_u16(half));
+    return px_neon_floats(w, w->scales, w->scale_steps, at);
+}
+
+PX_INLINE float32x4_t px_neon_minima(const px_weight *w, int64_t at)
+{
+    return px_neon_floats(w, w->minima, w->minimum_steps, at);
 }
 
 /* Their zero points. */
 PX_INLINE int32x4_t px_neon_zeros(const px_weight_type type, const px_weight *w, int64_t at)
 {
-    if (w->zeros == NULL) return vdupq_n_s32(type == PX_WEIGHT_I4 ? 8 : 128);
+    if (w->zeros == NULL) return vdupq_n_s32(px_constant_zero(type, w));
     uint32_t four;
     memcpy(&four, w->zeros + at, sizeof four);
     const uint16x8_t wide = vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)));

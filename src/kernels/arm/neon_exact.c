@@ -25,12 +25,12 @@ PX_INLINE lanes take_column(uint8x16_t line, const int k, zeros zero)
 }
 
 PX_INLINE void add_block(const px_weight_type type, const int T, const int k, const int K,
-                         const unsigned char *p, int64_t prefetch, zeros zero,
-                         const float *const *x, lanes part[4][PX_TOKEN_TILE])
+                         const int first, const int end, const unsigned char *p, int64_t prefetch,
+                         zeros zero, const float *const *x, lanes part[4][PX_TOKEN_TILE])
 {
     (void)prefetch;
     const int lines = type == PX_WEIGHT_I4 ? 4 : 8;
-    PX_UNROLL for (int quad = 0; quad < PX_COLUMN_BLOCK / 4; quad++) {
+    PX_UNROLL for (int quad = first; quad < end; quad++) {
         uint8x16_t line = vld1q_u8(p + quad % lines * 64);
         if (type == PX_WEIGHT_I4)
             line = quad < lines ? vandq_u8(line, vdupq_n_u8(15)) : vshrq_n_u8(line, 4);

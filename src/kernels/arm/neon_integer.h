@@ -108,6 +108,28 @@ PX_INLINE void add_block(const px_weight_type type, const int T, const int H, co
         }
 }
 
+/* Adds to the totals what `count` blocks owe to the minima of their group, whose first index is `at`:
+ * these times the sums of the activations. */
+PX_INLINE void add_minima(const int T, const int H, const int N, const int first,
+                          const px_weight *w, int64_t at, int64_t count, const px_token_tile *x,
+                          float32x4_t total[4][PX_TOKEN_TILE])
+{
+    float32x4_t minimum[4];
+    PX_UNROLL for (int h = 0; h < H; h++) minimum[h] = px_neon_minima(w, at + 4 * h);
+    for (int64_t b = 0; b < count; b++) {
+        const token_values integers = load_tokens(x->sum + b * T + first, N);
+        const token_values scale = load_tokens(x->scale + b * T + first, N);
+        float32x4_t sum[2];
+        PX_UNROLL for (int i = 0; i < 2; i++)
+            sum[i] = vmulq_f32(vreinterpretq_f32_u8(scale.half[i]),
+                               vcvtq_f32_s32(vreinterpretq_s32_u8(integers.half[i])));
+        PX_UNROLL for (int h = 0; h < H; h++)
+            PX_UNROLL for (int t = 0; t < N; t++)
+                total[h][t] = PX_LANE(vfmaq_laneq_f32, token_lane(N, t), total[h][t], minimum[h],
+                                      sum[token_half(t)]);
+    }
+}
+
 /* H quarters of a tile, from `quarter`, and N of its T tokens, from `first`. */
 PX_INLINE void pass(const px_weight_type type, const int T, const int H, const int N, int quarter,
                     const int first, const px_weight *w, int64_t row_tile, const px_token_tile *x,
@@ -132,6 +154,7 @@ PX_INLINE void pass(const px_weight_type type, const int T, const int H, const i
         }
         const int64_t count = left < group_blocks ? left : group_blocks;
         left -= count;
+        if (w->minima != NULL) add_minima(T, H, N, first, w, row, count, &at, total);
         for (int64_t b = 0; b < count; b++) {
             add_block(type, T, H, N, first, p, rest, &at, part);
             p += type == PX_WEIGHT_I4 ? 256 : 512;
@@ -148,6 +171,84 @@ PX_INLINE void pass(const px_weight_type type, const int T, const int H, const i
     PX_UNROLL for (int h = 0; h < H; h++)
         PX_UNROLL for (int t = 0; t < N; t++)
             vst1q_f32(out + (first + t) * out_stride + 4 * (quarter + h), total[h][t]);
+}
+
+/* Two vectors of weights of half a block, of which there are two. */
+PX_INLINE void load_half(const px_weight_type type, const unsigned char *p, const int half,
+                         const int step, uint8x16_t w[2], int quad[2])
+{
+    PX_UNROLL for (int i = 0; i < 2; i++) {
+        const int line = 2 * step + i;
+        quad[i] = 4 * half + line;
+        w[i] = vld1q_u8(p + 64 * (type == PX_WEIGHT_I4 ? line : quad[i]));
+        if (type == PX_WEIGHT_I4)
+            w[i] = half == 0 ? vandq_u8(w[i], vdupq_n_u8(15)) : vshrq_n_u8(w[i], 4);
+        else if (SIGNED)
+            w[i] = veorq_u8(w[i], vdupq_n_u8(128));
+    }
+}
+
+/* As pass(), of a tile in groups of half a block: each has its own sums. */
+PX_INLINE void half_pass(const px_weight_type type, const int T, const int H, const int N,
+                         int quarter, const int first, const px_weight *w, int64_t row_tile,
+                         const px_token_tile *x, float *out, int64_t out_stride)
+{
+    const int64_t blocks = px_column_blocks(w->columns);
+    const unsigned char *p = px_weight_tile(w, row_tile) + 16 * quarter;
+    int64_t row = row_tile * 2 * blocks * PX_ROW_TILE + 4 * quarter;
+    px_token_tile at = *x;
+    float32x4_t total[4][PX_TOKEN_TILE];
+    PX_UNROLL for (int h = 0; h < H; h++)
+        PX_UNROLL for (int t = 0; t < N; t++) total[h][t] = vdupq_n_f32(0);
+    for (int64_t b = 0; b < blocks; b++) {
+        const token_values x_scale = load_tokens(at.scale + first, N);
+        PX_UNROLL for (int half = 0; half < 2; half++) {
+            const token_values sum = load_tokens(at.sum + first, N);
+            if (w->minima != NULL) add_minima(T, H, N, first, w, row, 1, &at, total);
+            PX_UNROLL for (int h = 0; h < H; h++) {
+                const int32x4_t rest = group_rest(type, w, row + 4 * h);
+                const float32x4_t scale = px_neon_scales(w, row + 4 * h);
+                dots dot[PX_TOKEN_TILE];
+                PX_UNROLL for (int t = 0; t < N; t++)
+                    dot[t] = dot_begin(rest, vreinterpretq_s32_u8(sum.half[token_half(t)]),
+                                       token_lane(N, t));
+                PX_UNROLL for (int step = 0; step < 2; step++) {
+                    uint8x16_t value[2];
+                    int quad[2];
+                    load_half(type, p + 16 * h, half, step, value, quad);
+                    PX_UNROLL for (int t = 0; t < N; t++)
+                        dot[t] = dot_add(type, T, dot[t], value, at.q8, quad, first + t);
+                }
+                PX_UNROLL for (int t = 0; t < N; t++) {
+                    const int lane = token_lane(N, t), of = token_half(t);
+                    const int32x4_t exact =
+                        dot_end(type, dot[t], rest, vreinterpretq_s32_u8(sum.half[of]), lane);
+                    const float32x4_t part =
+                        PX_LANE(vmulq_laneq_f32, lane, vcvtq_f32_s32(exact),
+                                vreinterpretq_f32_u8(x_scale.half[of]));
+                    total[h][t] = vfmaq_f32(total[h][t], part, scale);
+                }
+            }
+            at.sum += T;
+            row += PX_ROW_TILE;
+        }
+        p += type == PX_WEIGHT_I4 ? 256 : 512;
+        at.q8 += PX_COLUMN_BLOCK * T;
+        at.scale += T;
+    }
+    PX_UNROLL for (int h = 0; h < H; h++)
+        PX_UNROLL for (int t = 0; t < N; t++)
+            vst1q_f32(out + (first + t) * out_stride + 4 * (quarter + h), total[h][t]);
+}
+
+PX_INLINE void half_tile(const px_weight_type type, const int T, const px_weight *w,
+                         int64_t row_tile, const px_token_tile *x, float *out, int64_t out_stride)
+{
+    const int N = pass_tokens(T), H = pass_quarters(N);
+    for (int quarter = 0; quarter < 4; quarter += H) {
+        half_pass(type, T, H, N, quarter, 0, w, row_tile, x, out, out_stride);
+        if (N < T) half_pass(type, T, H, T - N, quarter, N, w, row_tile, x, out, out_stride);
+    }
 }
 
 /* All passes of a tile. */

@@ -26,12 +26,26 @@ PX_INLINE float px_avx2_sum(__m256 v)
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-/* The scales of 8 rows of a group, `at` the first one's index. */
+/* Floats of 8 rows of a group, `at` the first one's index. */
+PX_INLINE __m256 px_avx2_floats(const px_weight *w, const void *floats, const int8_t *steps, int64_t at)
+{
+    if (!w->half_scales) return _mm256_loadu_ps((const float *)floats + at);
+    const uint16_t *const half =
+        (const uint16_t *)floats + (steps == NULL ? at : px_super_index(w, at));
+    const __m256 values = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)half));
+    if (steps == NULL) return values;
+    const __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)(steps + at));
+    return _mm256_mul_ps(values, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight)));
+}
+
 PX_INLINE __m256 px_avx2_scales(const px_weight *w, int64_t at)
 {
-    if (!w->half_scales) return _mm256_loadu_ps((const float *)w->scales + at);
-    const uint16_t *const half = (const uint16_t *)w->scales + at;
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)half));
+    return px_avx2_floats(w, w->scales, w->scale_steps, at);
+}
+
+PX_INLINE __m256 px_avx2_minima(const px_weight *w, int64_t at)
+{
+    return px_avx2_floats(w, w->minima, w->minimum_steps, at);
 }
 
 /* Up to eight floats, zeros behind them. Tails are copied, not loaded through a mask: a masked load

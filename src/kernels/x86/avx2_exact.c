@@ -10,7 +10,7 @@ PX_INLINE int parts(const int T)
 
 PX_INLINE zeros load_zeros(const px_weight_type type, const px_weight *w, int64_t at)
 {
-    if (w->zeros == NULL) return _mm256_set1_epi32(type == PX_WEIGHT_I4 ? 8 : 128);
+    if (w->zeros == NULL) return _mm256_set1_epi32(px_constant_zero(type, w));
     return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(w->zeros + at)));
 }
 
@@ -26,10 +26,10 @@ PX_INLINE lanes load_column(const px_weight_type type, const unsigned char *p, c
 }
 
 PX_INLINE void add_block(const px_weight_type type, const int T, const int k, const int K,
-                         const unsigned char *p, int64_t prefetch, zeros zero,
-                         const float *const *x, lanes part[4][PX_TOKEN_TILE])
+                         const int first, const int end, const unsigned char *p, int64_t prefetch,
+                         zeros zero, const float *const *x, lanes part[4][PX_TOKEN_TILE])
 {
-    PX_UNROLL for (int quad = 0; quad < PX_COLUMN_BLOCK / 4; quad++) {
+    PX_UNROLL for (int quad = first; quad < end; quad++) {
         if (K == 4 && quad < (type == PX_WEIGHT_I4 ? 4 : 8))
             _mm_prefetch((const char *)p + 64 * quad + prefetch, _MM_HINT_T0);
         PX_UNROLL for (int i = 0; i < K; i++) {

@@ -32,11 +32,28 @@ PX_INLINE __m256i broadcast(const void *p)
 /* The zero points of 8 rows of a group, `at` the first one's index. */
 PX_INLINE __m256i group_zero(const int type, const px_weight *w, int64_t at)
 {
-    __m256i zero = _mm256_set1_epi32(type == PX_WEIGHT_I8 ? 128 : 8);
+    __m256i zero = _mm256_set1_epi32(px_constant_zero(type, w));
     if (w->zeros != NULL)
         zero = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(w->zeros + at)));
     const __m256i rest = _mm256_sub_epi32(_mm256_set1_epi32(dot_offset(type)), zero);
     return _mm256_and_si256(_mm256_set1_epi32(0xffff), rest);
+}
+
+/* Adds to the totals what `count` blocks of N of T tokens owe to the minima of their group, whose first
+ * index is `at`: these times the sums of the activations. */
+PX_INLINE void add_minima(const int T, const int N, const px_weight *w, int64_t at, int64_t count,
+                          const float *x_scale, const int32_t *x_sum, __m256 total[2][PASS_TOKENS])
+{
+    __m256 minimum[2];
+    PX_UNROLL for (int h = 0; h < 2; h++) minimum[h] = px_avx2_minima(w, at + 8 * h);
+    for (int64_t b = 0; b < count; b++, x_scale += T, x_sum += T) {
+        PX_UNROLL for (int t = 0; t < N; t++) {
+            const __m256 sum = _mm256_mul_ps(_mm256_broadcast_ss(x_scale + t),
+                                             _mm256_cvtepi32_ps(broadcast(x_sum + t)));
+            PX_UNROLL for (int h = 0; h < 2; h++)
+                total[h][t] = _mm256_fmadd_ps(sum, minimum[h], total[h][t]);
+        }
+    }
 }
 
 /* Adds the products of the line at p. x: its columns of N tokens; x_high: those of the high nibbles. */
@@ -94,6 +111,7 @@ PX_INLINE void pass(const int type, const int T, const int N, const int first, c
         }
         const int64_t count = left < group_blocks ? left : group_blocks;
         left -= count;
+        if (w->minima != NULL) add_minima(T, N, w, at, count, x_scale, x_sum, total);
         for (int64_t b = 0; b < count; b++) {
             __m256i dot[2][PASS_TOKENS];
             PX_UNROLL for (int h = 0; h < 2; h++)
@@ -126,6 +144,68 @@ PX_INLINE void pass(const int type, const int T, const int N, const int first, c
     PX_UNROLL for (int h = 0; h < 2; h++)
         PX_UNROLL for (int t = 0; t < N; t++)
             _mm256_storeu_ps(out + (first + t) * out_stride + 8 * h, total[h][t]);
+}
+
+/* N of T tokens, from `first`, of a tile in groups of half a block: each has its own sums. */
+PX_INLINE void half_pass(const int type, const int T, const int N, const int first,
+                         const px_weight *w, int64_t row_tile, const px_token_tile *x, float *out,
+                         int64_t out_stride)
+{
+    const __m256i nibble = _mm256_set1_epi8(15);
+    const int64_t blocks = px_column_blocks(w->columns);
+    const unsigned char *p = px_weight_tile(w, row_tile);
+    const int8_t *q = x->q8 + 4 * first;
+    const float *x_scale = x->scale + first;
+    const int32_t *x_sum = x->sum + first;
+    int64_t at = row_tile * 2 * blocks * PX_ROW_TILE;
+    __m256 total[2][PASS_TOKENS];
+    PX_UNROLL for (int h = 0; h < 2; h++)
+        PX_UNROLL for (int t = 0; t < N; t++) total[h][t] = _mm256_setzero_ps();
+    for (int64_t b = 0; b < blocks; b++, x_scale += T) {
+        PX_UNROLL for (int half = 0; half < 2; half++) {
+            __m256i dot[2][PASS_TOKENS];
+            PX_UNROLL for (int h = 0; h < 2; h++)
+                PX_UNROLL for (int t = 0; t < N; t++) dot[h][t] = _mm256_setzero_si256();
+            PX_UNROLL for (int line = 0; line < 4; line++) {
+                if (first == 0 && (type == PX_WEIGHT_I8 || half == 0))
+                    _mm_prefetch((const char *)p + 64 * line + w->prefetch, _MM_HINT_T0);
+                PX_UNROLL for (int h = 0; h < 2; h++) {
+                    __m256i value = load256(p + 64 * line + 32 * h);
+                    if (type == PX_WEIGHT_I4 && half == 1) value = _mm256_srli_epi16(value, 4);
+                    if (type == PX_WEIGHT_I4) value = _mm256_and_si256(value, nibble);
+                    PX_UNROLL for (int t = 0; t < N; t++)
+                        dot[h][t] =
+                            dot_step(type, dot[h][t], value, broadcast(q + 4 * (line * T + t)));
+                }
+            }
+            if (w->minima != NULL) add_minima(T, N, w, at, 1, x_scale, x_sum, total);
+            PX_UNROLL for (int h = 0; h < 2; h++) {
+                const __m256i zero = group_zero(type, w, at + 8 * h);
+                const __m256 scale = px_avx2_scales(w, at + 8 * h);
+                PX_UNROLL for (int t = 0; t < N; t++) {
+                    const __m256i exact = dot_end(type, dot[h][t], zero, broadcast(x_sum + t));
+                    const __m256 part = _mm256_mul_ps(_mm256_cvtepi32_ps(exact),
+                                                      _mm256_broadcast_ss(x_scale + t));
+                    total[h][t] = _mm256_fmadd_ps(part, scale, total[h][t]);
+                }
+            }
+            if (type == PX_WEIGHT_I8 || half == 1) p += 256;
+            q += PX_HALF_BLOCK * T;
+            x_sum += T;
+            at += PX_ROW_TILE;
+        }
+    }
+    PX_UNROLL for (int h = 0; h < 2; h++)
+        PX_UNROLL for (int t = 0; t < N; t++)
+            _mm256_storeu_ps(out + (first + t) * out_stride + 8 * h, total[h][t]);
+}
+
+PX_INLINE void half_tile(const int type, const int T, const px_weight *w, int64_t row_tile,
+                         const px_token_tile *x, float *out, int64_t out_stride)
+{
+    const int N = T <= PASS_TOKENS ? T : (T + 1) / 2;
+    half_pass(type, T, N, 0, w, row_tile, x, out, out_stride);
+    if (N < T) half_pass(type, T, T - N, N, w, row_tile, x, out, out_stride);
 }
 
 PX_INLINE void tile(const int type, const int T, const px_weight *w, int64_t row_tile,
@@ -179,6 +259,7 @@ PX_INLINE void wide_pass(const int T, const int N, const int first, const px_wei
     const unsigned char *p = px_weight_tile(w, row_tile);
     const int8_t *u8 = x->q8 + 4 * first;
     const float *x_scale = x->scale + first;
+    const int32_t *x_sum = x->sum + first;
     __m256 total[2][PASS_TOKENS];
     PX_UNROLL for (int h = 0; h < 2; h++)
         PX_UNROLL for (int t = 0; t < N; t++)
@@ -186,11 +267,13 @@ PX_INLINE void wide_pass(const int T, const int N, const int first, const px_wei
 
     int64_t left = blocks;
     for (int64_t group = 0; group < groups; group++) {
+        const int64_t at = (row_tile * groups + group) * PX_ROW_TILE;
         __m256 part[2][PASS_TOKENS];
         PX_UNROLL for (int h = 0; h < 2; h++)
             PX_UNROLL for (int t = 0; t < N; t++) part[h][t] = _mm256_setzero_ps();
         const int64_t count = left < group_blocks ? left : group_blocks;
         left -= count;
+        if (w->minima != NULL) add_minima(T, N, w, at, count, x_scale, x_sum, total);
         for (int64_t b = 0; b < count; b++) {
             __m256i dot[2][PASS_TOKENS];
             PX_UNROLL for (int h = 0; h < 2; h++)
@@ -213,9 +296,10 @@ PX_INLINE void wide_pass(const int T, const int N, const int first, const px_wei
             p += PX_WIDE_BYTES;
             u8 += PX_COLUMN_BLOCK * T;
             x_scale += T;
+            x_sum += T;
         }
         PX_UNROLL for (int h = 0; h < 2; h++) {
-            const __m256 scale = px_avx2_scales(w, (row_tile * groups + group) * PX_ROW_TILE + 8 * h);
+            const __m256 scale = px_avx2_scales(w, at + 8 * h);
             PX_UNROLL for (int t = 0; t < N; t++)
                 total[h][t] = _mm256_fmadd_ps(part[h][t], scale, total[h][t]);
         }
@@ -229,6 +313,10 @@ PX_INLINE void run_tiles(const int type, const int T, const px_weight *w, int64_
                          const px_token_tile *x, float *out, int64_t out_stride)
 {
     for (; begin < end; begin++, out += PX_ROW_TILE) {
+        if (px_is_half(type)) {
+            half_tile(px_type_of_half(type), T, w, begin, x, out, out_stride);
+            continue;
+        }
         if (type != PX_WEIGHT_WIDE) {
             tile(type, T, w, begin, x, out, out_stride);
             continue;

@@ -11,12 +11,27 @@ void px_avx512_exact(px_kernels *kernels);
 void px_avx512_vector(px_kernels *kernels);
 void px_avx512_attention(px_kernels *kernels);
 
-/* The scales of the 16 rows of a group, `at` the first one's index. */
+/* Floats of the 16 rows of a group, `at` the first one's index. */
+PX_INLINE __m512 px_avx512_floats(const px_weight *w, const void *floats, const int8_t *steps,
+                                  int64_t at)
+{
+    if (!w->half_scales) return _mm512_loadu_ps((const float *)floats + at);
+    const uint16_t *const half =
+        (const uint16_t *)floats + (steps == NULL ? at : px_super_index(w, at));
+    const __m512 values = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)half));
+    if (steps == NULL) return values;
+    const __m128i sixteen = _mm_loadu_si128((const __m128i *)(const void *)(steps + at));
+    return _mm512_mul_ps(values, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(sixteen)));
+}
+
 PX_INLINE __m512 px_avx512_scales(const px_weight *w, int64_t at)
 {
-    if (!w->half_scales) return _mm512_loadu_ps((const float *)w->scales + at);
-    const uint16_t *const half = (const uint16_t *)w->scales + at;
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)half));
+    return px_avx512_floats(w, w->scales, w->scale_steps, at);
+}
+
+PX_INLINE __m512 px_avx512_minima(const px_weight *w, int64_t at)
+{
+    return px_avx512_floats(w, w->minima, w->minimum_steps, at);
 }
 
 PX_INLINE float px_avx512_sum(__m512 v)

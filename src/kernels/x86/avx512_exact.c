@@ -16,7 +16,7 @@ PX_INLINE int parts(const int T)
 
 PX_INLINE zeros load_zeros(const px_weight_type type, const px_weight *w, int64_t at)
 {
-    __m512i zero = _mm512_set1_epi32(type == PX_WEIGHT_I4 ? 8 : 128);
+    __m512i zero = _mm512_set1_epi32(px_constant_zero(type, w));
     if (w->zeros != NULL)
         zero = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(w->zeros + at)));
     return _mm512_castsi512_ps(_mm512_or_si512(zero, _mm512_set1_epi32(EXPONENT)));
@@ -34,11 +34,11 @@ PX_INLINE lanes take_column(const px_weight_type type, __m512i line, const int s
 }
 
 PX_INLINE void add_block(const px_weight_type type, const int T, const int k, const int K,
-                         const unsigned char *p, int64_t prefetch, zeros zero,
-                         const float *const *x, lanes part[4][PX_TOKEN_TILE])
+                         const int first, const int end, const unsigned char *p, int64_t prefetch,
+                         zeros zero, const float *const *x, lanes part[4][PX_TOKEN_TILE])
 {
     const int lines = type == PX_WEIGHT_I4 ? 4 : 8;
-    PX_UNROLL for (int quad = 0; quad < PX_COLUMN_BLOCK / 4; quad++) {
+    PX_UNROLL for (int quad = first; quad < end; quad++) {
         const __m512i line = _mm512_loadu_si512(p + quad % lines * 64);
         if (k == 0 && quad < lines)
             _mm_prefetch((const char *)p + 64 * quad + prefetch, _MM_HINT_T0);

@@ -46,10 +46,15 @@ PX_INLINE void store_floats(float *x, int64_t count, lanes value)
     px_avx512_store(x, count, value);
 }
 
-/* The scales of so many rows of a group, `at` the index of the first one's. */
+/* The scales and the minima of so many rows of a group, `at` the index of the first one's. */
 PX_INLINE lanes load_scales(const px_weight *w, int64_t at)
 {
     return px_avx512_scales(w, at);
+}
+
+PX_INLINE lanes load_minima(const px_weight *w, int64_t at)
+{
+    return px_avx512_minima(w, at);
 }
 
 /* Asks for what is at p. */

@@ -24,10 +24,31 @@ PX_INLINE __m512i group_zero(const int type, const px_weight *w, int64_t at)
 {
     const __m512i low = _mm512_set1_epi32(0xffff);
     if (w->zeros == NULL)
-        return _mm512_and_si512(low, _mm512_set1_epi32(type == PX_WEIGHT_I8 ? -128 : -8));
+        return _mm512_and_si512(low, _mm512_set1_epi32(-px_constant_zero(type, w)));
     const __m128i zero = _mm_loadu_si128((const __m128i *)(const void *)(w->zeros + at));
     const __m512i wide = _mm512_cvtepu8_epi32(zero);
     return _mm512_and_si512(low, _mm512_sub_epi32(_mm512_setzero_si512(), wide));
+}
+
+/* Adds to the totals of R tiles of rows what `count` blocks owe to the minima of a group: these times
+ * the sums of the activations. */
+PX_INLINE void add_minima(const int R, const int T, const px_weight *w, int64_t row_tile,
+                          int64_t group, int64_t count, const float *x_scale, const int32_t *x_sum,
+                          __m512 total[][PX_TOKEN_TILE])
+{
+    __m512 minimum[2];
+    PX_UNROLL for (int i = 0; i < R; i++) {
+        const int64_t at = ((row_tile + i) * px_weight_groups(w) + group) * PX_ROW_TILE;
+        minimum[i] = px_avx512_minima(w, at);
+    }
+    for (int64_t b = 0; b < count; b++, x_scale += T, x_sum += T) {
+        PX_UNROLL for (int t = 0; t < T; t++) {
+            const __m512 sum = _mm512_mul_ps(_mm512_set1_ps(x_scale[t]),
+                                             _mm512_cvtepi32_ps(broadcast(x_sum + t)));
+            PX_UNROLL for (int i = 0; i < R; i++)
+                total[i][t] = _mm512_fmadd_ps(sum, minimum[i], total[i][t]);
+        }
+    }
 }
 
 PX_INLINE void tile(const int type, const int T, const px_weight *w, int64_t row_tile,
@@ -52,6 +73,8 @@ PX_INLINE void tile(const int type, const int T, const px_weight *w, int64_t row
         PX_UNROLL for (int t = 0; t < T; t++) part[t] = _mm512_setzero_ps();
         const int64_t count = left < group_blocks ? left : group_blocks;
         left -= count;
+        if (w->minima != NULL)
+            add_minima(1, T, w, row_tile, group, count, x_scale, x_sum, &total);
         for (int64_t b = 0; b < count; b++) {
             __m512i dot[PX_TOKEN_TILE], more[PX_TOKEN_TILE];
             PX_UNROLL for (int t = 0; t < T; t++) {
@@ -126,6 +149,8 @@ PX_INLINE void two_tiles(const int type, const int T, const px_weight *w, int64_
         }
         const int64_t count = left < group_blocks ? left : group_blocks;
         left -= count;
+        if (w->minima != NULL)
+            add_minima(2, T, w, row_tile, group, count, x_scale, x_sum, total);
         for (int64_t b = 0; b < count; b++) {
             __m512i dot[2][PX_TOKEN_TILE];
             PX_UNROLL for (int t = 0; t < T; t++) {
@@ -170,7 +195,8 @@ PX_INLINE void two_tiles(const int type, const int T, const px_weight *w, int64_
             x_sum += T;
         }
         PX_UNROLL for (int i = 0; i < 2; i++) {
-            const __m512 scale = px_avx512_scales(w, ((row_tile + i) * groups + group) * PX_ROW_TILE);
+            const int64_t at = ((row_tile + i) * groups + group) * PX_ROW_TILE;
+            const __m512 scale = px_avx512_scales(w, at);
             PX_UNROLL for (int t = 0; t < T; t++)
                 total[i][t] = _mm512_fmadd_ps(part[i][t], scale, total[i][t]);
         }
@@ -178,6 +204,51 @@ PX_INLINE void two_tiles(const int type, const int T, const px_weight *w, int64_
     PX_UNROLL for (int i = 0; i < 2; i++)
         PX_UNROLL for (int t = 0; t < T; t++)
             _mm512_storeu_ps(out + t * out_stride + PX_ROW_TILE * i, total[i][t]);
+}
+
+/* A tile in groups of half a block: each has its own sums. */
+PX_INLINE void half_tile(const int type, const int T, const px_weight *w, int64_t row_tile,
+                         const px_token_tile *x, float *out, int64_t out_stride)
+{
+    const __m512i nibble = _mm512_set1_epi8(15);
+    const int64_t blocks = px_column_blocks(w->columns);
+    const unsigned char *p = px_weight_tile(w, row_tile);
+    const int8_t *q = x->q8;
+    const float *x_scale = x->scale;
+    const int32_t *x_sum = x->sum;
+    int64_t group = 0, at = row_tile * 2 * blocks * PX_ROW_TILE;
+    __m512 total[PX_TOKEN_TILE];
+    PX_UNROLL for (int t = 0; t < T; t++) total[t] = _mm512_setzero_ps();
+    for (int64_t b = 0; b < blocks; b++, x_scale += T) {
+        PX_UNROLL for (int half = 0; half < 2; half++) {
+            const __m512i zero = group_zero(type, w, at);
+            __m512i dot[PX_TOKEN_TILE];
+            PX_UNROLL for (int t = 0; t < T; t++)
+                dot[t] = _mm512_dpwssd_epi32(_mm512_setzero_si512(), zero, broadcast(x_sum + t));
+            PX_UNROLL for (int line = 0; line < 4; line++) {
+                __m512i value = load512(p + 64 * line);
+                if (type == PX_WEIGHT_I8 || half == 0)
+                    _mm_prefetch((const char *)p + 64 * line + w->prefetch, _MM_HINT_T0);
+                if (type == PX_WEIGHT_I4 && half == 1) value = _mm512_srli_epi16(value, 4);
+                if (type == PX_WEIGHT_I4) value = _mm512_and_si512(value, nibble);
+                PX_UNROLL for (int t = 0; t < T; t++)
+                    dot[t] = _mm512_dpbusd_epi32(dot[t], value, broadcast(q + 4 * (line * T + t)));
+            }
+            if (w->minima != NULL) add_minima(1, T, w, row_tile, group, 1, x_scale, x_sum, &total);
+            const __m512 scale = px_avx512_scales(w, at);
+            PX_UNROLL for (int t = 0; t < T; t++) {
+                const __m512 part =
+                    _mm512_mul_ps(_mm512_cvtepi32_ps(dot[t]), _mm512_set1_ps(x_scale[t]));
+                total[t] = _mm512_fmadd_ps(part, scale, total[t]);
+            }
+            if (type == PX_WEIGHT_I8 || half == 1) p += 256;
+            q += PX_HALF_BLOCK * T;
+            x_sum += T;
+            at += PX_ROW_TILE;
+            group++;
+        }
+    }
+    PX_UNROLL for (int t = 0; t < T; t++) _mm512_storeu_ps(out + t * out_stride, total[t]);
 }
 
 /* ---- many tokens --------------------------------------------------------------------------- */
@@ -218,6 +289,7 @@ PX_INLINE void wide_tiles(const int R, const int T, const px_weight *w, int64_t 
     const unsigned char *p[2];
     const int8_t *u8 = x->q8;
     const float *x_scale = x->scale;
+    const int32_t *x_sum = x->sum;
     __m512 total[2][PX_TOKEN_TILE];
     PX_UNROLL for (int i = 0; i < R; i++) {
         p[i] = px_weight_tile(w, row_tile + i);
@@ -232,6 +304,8 @@ PX_INLINE void wide_tiles(const int R, const int T, const px_weight *w, int64_t 
             PX_UNROLL for (int t = 0; t < T; t++) part[i][t] = _mm512_setzero_ps();
         const int64_t count = left < group_blocks ? left : group_blocks;
         left -= count;
+        if (w->minima != NULL)
+            add_minima(R, T, w, row_tile, group, count, x_scale, x_sum, total);
         for (int64_t b = 0; b < count; b++) {
             __m512i dot[2][PX_TOKEN_TILE];
             PX_UNROLL for (int i = 0; i < R; i++)
@@ -255,9 +329,11 @@ PX_INLINE void wide_tiles(const int R, const int T, const px_weight *w, int64_t 
             PX_UNROLL for (int i = 0; i < R; i++) p[i] += PX_WIDE_BYTES;
             u8 += PX_COLUMN_BLOCK * T;
             x_scale += T;
+            x_sum += T;
         }
         PX_UNROLL for (int i = 0; i < R; i++) {
-            const __m512 scale = px_avx512_scales(w, ((row_tile + i) * groups + group) * PX_ROW_TILE);
+            const int64_t at = ((row_tile + i) * groups + group) * PX_ROW_TILE;
+            const __m512 scale = px_avx512_scales(w, at);
             PX_UNROLL for (int t = 0; t < T; t++)
                 total[i][t] = _mm512_fmadd_ps(part[i][t], scale, total[i][t]);
         }
@@ -271,12 +347,15 @@ PX_INLINE void run_tiles(const int type, const int T, const px_weight *w, int64_
                          const px_token_tile *x, float *out, int64_t out_stride)
 {
     const bool wide = type == PX_WEIGHT_WIDE;
-    for (; (wide || T > ONE_TILE) && begin + 2 <= end; begin += 2, out += 2 * PX_ROW_TILE) {
+    const bool two = wide || (T > ONE_TILE && !px_is_half(type));
+    for (; two && begin + 2 <= end; begin += 2, out += 2 * PX_ROW_TILE) {
         if (wide) wide_tiles(2, T, w, begin, x, out, out_stride);
         else two_tiles(type, T, w, begin, x, out, out_stride);
     }
     for (; begin < end; begin++, out += PX_ROW_TILE) {
         if (wide) wide_tiles(1, T, w, begin, x, out, out_stride);
+        else if (px_is_half(type))
+            half_tile(px_type_of_half(type), T, w, begin, x, out, out_stride);
         else tile(type, T, w, begin, x, out, out_stride);
     }
 }
