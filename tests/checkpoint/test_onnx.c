@@ -47,6 +47,28 @@ static uint64_t sum_of(const px_tensor *tensor, int64_t step)
     return sum;
 }
 
+/* All matrices are those of tensors.txt. */
+static void check_weights(const px_checkpoint *checkpoint, const char *path)
+{
+    char file[TEST_PATH];
+    size_t size, count = 0;
+    char *const lines = test_read(test_path(file, "%s/tensors.txt", path), &size);
+    for (char *line = lines; *line; line = strchr(line, '\n') + 1, count++) {
+        char parameter[128];
+        long long rows, columns;
+        unsigned long long sum;
+        assert_int_equal(sscanf(line, "%127s %lld %lld %llx", parameter, &rows, &columns, &sum), 4);
+        const px_tensor *const tensor = find(checkpoint, parameter);
+        if (!tensor) fail_msg("%s: %s is absent", path, parameter);
+        assert_int_equal(tensor->rows, rows);
+        assert_int_equal(tensor->columns, columns);
+        if (sum_of(tensor, tensor->rows) != sum || sum_of(tensor, 3) != sum)
+            fail_msg("%s: %s has other weights", path, parameter);
+    }
+    assert_int_equal(count, 4 * checkpoint->desc.num_hidden_layers + 1 + !checkpoint->desc.tied_embeddings);
+    free(lines);
+}
+
 static void check_fixture(const char *path, const char *name, void *user)
 {
     (void)user;
@@ -69,28 +91,13 @@ static void check_fixture(const char *path, const char *name, void *user)
     px_checkpoint *checkpoint = NULL;
     phlox_error error;
     MUST(px_checkpoint_open(path, &checkpoint, &error));
-    char stored[96], file[TEST_PATH];
+    char stored[96];
     px_checkpoint_describe(checkpoint, stored, sizeof stored);
     size_t known = 0;
     while (known < PX_COUNT(wanted) && strcmp(wanted[known].name, name) != 0) known++;
     assert_true(known < PX_COUNT(wanted));
     assert_string_equal(stored, wanted[known].stored);
-    size_t size, count = 0;
-    char *const lines = test_read(test_path(file, "%s/tensors.txt", path), &size);
-    for (char *line = lines; *line; line = strchr(line, '\n') + 1, count++) {
-        char parameter[128];
-        long long rows, columns;
-        unsigned long long sum;
-        assert_int_equal(sscanf(line, "%127s %lld %lld %llx", parameter, &rows, &columns, &sum), 4);
-        const px_tensor *const tensor = find(checkpoint, parameter);
-        if (!tensor) fail_msg("%s: %s is absent", name, parameter);
-        assert_int_equal(tensor->rows, rows);
-        assert_int_equal(tensor->columns, columns);
-        if (sum_of(tensor, tensor->rows) != sum || sum_of(tensor, 3) != sum)
-            fail_msg("%s: %s has other weights", name, parameter);
-    }
-    assert_int_equal(count, 4 * checkpoint->desc.num_hidden_layers + 1 + !checkpoint->desc.tied_embeddings);
-    free(lines);
+    check_weights(checkpoint, path);
     px_checkpoint_close(&checkpoint);
 }
 
@@ -98,6 +105,40 @@ static void fixtures(void **state)
 {
     (void)state;
     assert_int_equal(test_for_each(FIXTURES, check_fixture, NULL), 12);
+}
+
+/* Drawn node by node, with names of their own: what is rare is read, or refused by name. */
+static void check_variant(const char *path, const char *name, void *user)
+{
+    (void)user;
+    px_checkpoint *checkpoint = NULL;
+    phlox_error error = {0};
+    char file[TEST_PATH];
+    const phlox_status status = px_checkpoint_open(path, &checkpoint, &error);
+    if (test_exists(test_path(file, "%s/refused.txt", path))) {
+        size_t size;
+        char *const word = test_read(file, &size);
+        if (status != PHLOX_ERROR_UNSUPPORTED || !strstr(error.message, word))
+            fail_msg("%s: %s, expected a refusal with \"%s\"", name,
+                     status == PHLOX_OK ? "was read" : error.message, word);
+        free(word);
+        return;
+    }
+    if (status != PHLOX_OK) fail_msg("%s: %s", name, error.message);
+    check_weights(checkpoint, path);
+    /* What the graph says goes before genai_config.json. */
+    assert_int_equal(checkpoint->desc.sliding_window, strcmp(name, "window") == 0 ? 7 : 9);
+    const bool is_long = strcmp(name, "int64-data") == 0 || strcmp(name, "moved-positions") == 0;
+    assert_int_equal(checkpoint->desc.longrope, is_long);
+    assert_int_equal(checkpoint->desc.original_max_position, is_long ? 8 : 16);
+    if (!checkpoint->desc.longrope) assert_true(checkpoint->desc.rope_theta == 10000);
+    px_checkpoint_close(&checkpoint);
+}
+
+static void variants(void **state)
+{
+    (void)state;
+    assert_int_equal(test_for_each(PHLOX_SOURCE_DIR "/tests/golden/onnx-variants", check_variant, NULL), 17);
 }
 
 /* ---- damage -------------------------------------------------------------------------------- */
@@ -432,9 +473,10 @@ static void configs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fixtures), cmocka_unit_test(damage),        cmocka_unit_test(truncation),
-        cmocka_unit_test(shapes),   cmocka_unit_test(circles),       cmocka_unit_test(two_of_a_name),
-        cmocka_unit_test(depth),    cmocka_unit_test(links),         cmocka_unit_test(configs),
+        cmocka_unit_test(fixtures),      cmocka_unit_test(variants), cmocka_unit_test(damage),
+        cmocka_unit_test(truncation),    cmocka_unit_test(shapes),   cmocka_unit_test(circles),
+        cmocka_unit_test(two_of_a_name), cmocka_unit_test(depth),    cmocka_unit_test(links),
+        cmocka_unit_test(configs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
