@@ -149,19 +149,6 @@ phlox_status px_onnx_plain_matrix(const px_onnx_source *source, const px_onnx_no
 
 /* ---- MatMulNBits --------------------------------------------------------------------------- */
 
-/* An index of groups is trivial where column k is in group k / block. */
-static bool is_trivial_index(const px_onnx_tensor *index, int64_t columns, int64_t block)
-{
-    if (index->type != PX_ONNX_INT32 || index->external || index->bytes.size != 4 * (size_t)columns)
-        return false;
-    const uint8_t *at = (const uint8_t *)index->bytes.data;
-    for (int64_t k = 0; k < columns; k++, at += 4) {
-        const uint32_t group = at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
-        if (group != (uint32_t)(k / block)) return false;
-    }
-    return true;
-}
-
 /* B is uint8 [rows, blocks, block * bits / 8]: a row's blocks one behind the other, the last padded. */
 static phlox_status place_packed(const px_onnx_source *source, int64_t block, px_onnx_matrix *out)
 {
@@ -208,10 +195,13 @@ static phlox_status place_n_bits(const px_onnx_source *source, px_onnx_matrix *o
     if (bits != 4 && bits != 8) return px_onnx_refuse(source, node, "bits are neither 4 nor 8");
     out->bits = (int)bits;
     PX_ONNX_TRY(place_packed(source, px_onnx_int(model, node, "block_size", 0), out));
-    const px_onnx_tensor *const groups = px_onnx_constant(model, index);
-    if (index && (!groups || !is_trivial_index(groups, out->columns, out->block)))
-        return px_onnx_refuse(source, node, "columns in an order of their own (g_idx)");
-    return PHLOX_OK;
+    if (!index) return PHLOX_OK;
+    out->index = px_onnx_constant(model, index);
+    if (!out->index || out->index->type != PX_ONNX_INT32)
+        return px_onnx_refuse(source, node, "g_idx is no constant of type INT32");
+    /* It may go on behind the last column, to the end of the last block. */
+    out->index_count = has_count(out->index, out->columns) ? out->columns : out->row_step;
+    return has_count(out->index, out->index_count) ? PHLOX_OK : fail_shape(source, node);
 }
 
 phlox_status px_onnx_product(const px_onnx_source *source, const px_onnx_node *node, px_onnx_matrix *out)

@@ -25,6 +25,8 @@ typedef struct px_onnx_matrix {
     int64_t block;     /* columns that share a scale */
     int64_t scale_row, scale_block, scale_count;
     int64_t zero_row, zero_block, zero_count;
+    const px_onnx_tensor *index; /* the group of each column (g_idx); NULL: they are in order */
+    int64_t index_count;
 } px_onnx_matrix;
 
 /* Of a MatMul with a constant on its right, or a MatMulNBits. */

@@ -248,10 +248,27 @@ static phlox_status check_zeros(const px_onnx_files *files, const px_onnx_part *
     return PHLOX_OK;
 }
 
+/* Column k must be in group k / block. */
+static phlox_status check_index(const px_onnx_files *files, const px_onnx_matrix *m, phlox_error *error)
+{
+    const uint8_t *at;
+    PX_TRY(px_onnx_bytes(files, m->index, m->index_count, &at, error));
+    for (int64_t k = 0; k < m->columns; k++, at += 4) {
+        const uint32_t group = at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+        if (group == (uint32_t)(k / m->block)) continue;
+        return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
+                       "%s: node %.*s: g_idx has column %" PRId64 " in group %" PRIu32 ", an order of its own; "
+                       "export a checkpoint that was quantized without desc_act", files->model->path,
+                       (int)PX_MIN(m->node->name.size, 160), m->node->name.data, k, group);
+    }
+    return PHLOX_OK;
+}
+
 static phlox_status open_part(const px_onnx_files *files, const px_onnx_matrix *matrix,
                               px_onnx_part *part, uint64_t *stored_bytes, phlox_error *error)
 {
     part->matrix = *matrix;
+    if (matrix->index) PX_TRY(check_index(files, matrix, error));
     const bool packed = matrix->bits == 4 && value_bits(matrix->data) == 8;
     PX_TRY(px_onnx_bytes(files, matrix->data, packed ? matrix->count / 2 : matrix->count, &part->data, error));
     const int bits = matrix->bits ? matrix->bits : value_bits(matrix->data);
