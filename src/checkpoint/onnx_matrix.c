@@ -153,8 +153,10 @@ phlox_status px_onnx_plain_matrix(const px_onnx_source *source, const px_onnx_no
 static phlox_status place_packed(const px_onnx_source *source, int64_t block, px_onnx_matrix *out)
 {
     if (!is_size(out->rows) || !is_size(out->columns) || !is_size(block) || block % 2 ||
-        (out->bits != 4 && out->bits != 8) || (bits_of(out->data) != 8 && bits_of(out->data) != out->bits))
+        (out->bits != 4 && out->bits != 8))
         return fail_shape(source, out->node);
+    if (out->data->type != PX_ONNX_UINT8)
+        return px_onnx_refuse(source, out->node, "its weight is not of type UINT8");
     if (!px_onnx_is_float(out->scales) ||
         (out->zeros && !px_onnx_is_float(out->zeros) && out->zeros->type != PX_ONNX_UINT8))
         return px_onnx_refuse(source, out->node, "scales or zero points of a type that phlox does not read");
