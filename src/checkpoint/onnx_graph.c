@@ -80,7 +80,21 @@ static bool scalar(const px_onnx_tensor *tensor, float *out)
     return true;
 }
 
-/* Whether `scale` is 1 / sqrt(mean(x * x) + epsilon), or (is_root) what x is divided by. */
+static bool is_number(const struct walk *w, const px_onnx_node *node, size_t index, float wanted)
+{
+    float number;
+    return scalar(px_onnx_constant(w->model, input(w, node, index)), &number) && number == wanted;
+}
+
+/* x * x */
+static bool is_square(const struct walk *w, const px_onnx_node *node, const px_onnx_value *x)
+{
+    if (input(w, node, 0) != x) return false;
+    return px_onnx_is(node, "Pow") ? is_number(w, node, 1, 2)
+                                   : px_onnx_is(node, "Mul") && input(w, node, 1) == x;
+}
+
+/* sqrt(mean(x * x) + epsilon) */
 static bool is_rms(const struct walk *w, const px_onnx_node *node, const px_onnx_value *x, float *epsilon)
 {
     if (!px_onnx_is(node, "Sqrt")) return false;
@@ -89,7 +103,7 @@ static bool is_rms(const struct walk *w, const px_onnx_node *node, const px_onnx
     const px_onnx_node *const mean = node_behind(w, px_onnx_input(w->model, sum, 0));
     const px_onnx_node *const square =
         px_onnx_is(mean, "ReduceMean") ? node_behind(w, px_onnx_input(w->model, mean, 0)) : NULL;
-    return (px_onnx_is(square, "Pow") || px_onnx_is(square, "Mul")) && input(w, square, 0) == x &&
+    return is_square(w, square, x) &&
            scalar(px_onnx_constant(w->model, px_onnx_input(w->model, sum, 1)), epsilon);
 }
 
@@ -103,7 +117,7 @@ static bool is_normalized(const struct walk *w, const px_onnx_node *node, struct
     for (size_t side = 0; px_onnx_is(node, "Mul") && side < 2; side++) {
         const px_onnx_node *const inverse = node_behind(w, px_onnx_input(w->model, node, side));
         const bool divides = px_onnx_is(inverse, "Div");
-        if (!divides && !px_onnx_is(inverse, "Reciprocal")) continue;
+        if (divides ? !is_number(w, inverse, 0, 1) : !px_onnx_is(inverse, "Reciprocal")) continue;
         out->a = input(w, node, 1 - side);
         return is_rms(w, node_behind(w, px_onnx_input(w->model, inverse, divides ? 1 : 0)), out->a,
                       &out->epsilon);
