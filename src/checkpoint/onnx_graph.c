@@ -242,9 +242,10 @@ static phlox_status read_numbers(const struct walk *w, const px_onnx_node *node)
     if (px_onnx_int(model, node, "rotary_interleaved", 0) != 0)
         return px_onnx_refuse(w->source, node, "interleaved rotary embeddings");
     if (softcap && softcap->f != 0) return px_onnx_refuse(w->source, node, "a softcap");
-    if (scale && network->layer_count > 0 && scale->f != network->scale)
+    const float factor = scale ? scale->f : 0;
+    if (network->layer_count > 0 && factor != network->scale)
         return px_onnx_refuse(w->source, node, "a scale that other layers do not have");
-    network->scale = scale ? scale->f : 0;
+    network->scale = factor;
     return PHLOX_OK;
 }
 
