@@ -242,6 +242,8 @@ static phlox_status read_numbers(const struct walk *w, const px_onnx_node *node)
     if (px_onnx_int(model, node, "rotary_interleaved", 0) != 0)
         return px_onnx_refuse(w->source, node, "interleaved rotary embeddings");
     if (softcap && softcap->f != 0) return px_onnx_refuse(w->source, node, "a softcap");
+    if (px_onnx_int(model, node, "smooth_softmax", 0) > 0)
+        return px_onnx_refuse(w->source, node, "smooth_softmax, a sink of its own");
     const float factor = scale ? scale->f : 0;
     if (network->layer_count > 0 && factor != network->scale)
         return px_onnx_refuse(w->source, node, "a scale that other layers do not have");
