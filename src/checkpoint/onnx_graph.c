@@ -262,7 +262,8 @@ static phlox_status read_grouped(const struct walk *w, const px_onnx_node *node,
     const bool rotates = px_onnx_int(model, node, "do_rotary", 0) != 0;
     if (rotates)
         PX_ONNX_TRY(px_onnx_rope_of_values(w->source, node, px_onnx_input(model, node, 7),
-                                      px_onnx_input(model, node, 8), NULL, &w->network->rope));
+                                      px_onnx_input(model, node, 8), px_onnx_input(model, node, 9),
+                                      &w->network->rope));
     if (px_onnx_input(model, node, 1)) return take_three(w, node, !rotates, out, x);
     const px_onnx_node *product;
     if (!rotates) return px_onnx_refuse(w->source, node, "packed queries and keys that are not rotated");

@@ -81,7 +81,7 @@ phlox_status px_onnx_rope_of_values(const px_onnx_source *source, const px_onnx_
         return px_onnx_refuse(source, node, "tables of cosine and sine that phlox does not find");
     if (rope->cosine &&
         (rope->cosine != found.cosine || rope->sine != found.sine || rope->long_cosine != found.long_cosine ||
-         rope->original != found.original))
+         rope->long_sine != found.long_sine || rope->joined != found.joined || rope->original != found.original))
         return px_onnx_refuse(source, node, "tables of cosine and sine that other layers do not have");
     *rope = found;
     return PHLOX_OK;
