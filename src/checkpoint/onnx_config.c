@@ -98,7 +98,8 @@ static phlox_status describe_sizes(const px_onnx_files *files, const px_onnx_net
     const px_onnx_matrix *const head = &network->lm_head.parts[0];
     const px_onnx_matrix *const embedding = &network->embedding.parts[0];
     desc->tied_embeddings = head->data == embedding->data && head->scales == embedding->scales &&
-                            head->zeros == embedding->zeros && head->rows == embedding->rows;
+                            head->zeros == embedding->zeros && head->rows == embedding->rows &&
+                            head->row_step == embedding->row_step;
     return check_parts(files, network, desc, error);
 }
 
