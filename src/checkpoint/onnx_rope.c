@@ -1,5 +1,7 @@
 #include "checkpoint/onnx_rope.h"
 
+#include "checkpoint/onnx_wire.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -12,9 +14,15 @@ static bool integer(const px_onnx_tensor *tensor, int64_t *out)
         return false;
     const uint8_t *const bytes = (const uint8_t *)tensor->bytes.data;
     const size_t size = tensor->type == PX_ONNX_INT64 ? 8 : tensor->type == PX_ONNX_INT32 ? 4 : 0;
-    if (!size || tensor->bytes.size != size) return false;
     uint64_t value = 0;
-    for (size_t i = 0; i < size; i++) value |= (uint64_t)bytes[i] << 8 * i;
+    if (size && tensor->varints.size) {
+        const uint8_t *const varints = (const uint8_t *)tensor->varints.data;
+        px_wire wire = {varints, varints + tensor->varints.size};
+        if (tensor->bytes.size || !px_wire_varint(&wire, &value) || wire.at != wire.end) return false;
+    } else {
+        if (!size || tensor->bytes.size != size) return false;
+        for (size_t i = 0; i < size; i++) value |= (uint64_t)bytes[i] << 8 * i;
+    }
     *out = (int64_t)value;
     return *out > 0 && *out < INT32_MAX;
 }

@@ -138,7 +138,7 @@ static void check_variant(const char *path, const char *name, void *user)
 static void variants(void **state)
 {
     (void)state;
-    assert_int_equal(test_for_each(PHLOX_SOURCE_DIR "/tests/golden/onnx-variants", check_variant, NULL), 25);
+    assert_int_equal(test_for_each(PHLOX_SOURCE_DIR "/tests/golden/onnx-variants", check_variant, NULL), 26);
 }
 
 /* ---- damage -------------------------------------------------------------------------------- */
