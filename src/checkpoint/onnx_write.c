@@ -8,6 +8,7 @@
 #include "checkpoint/onnx_network.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,8 +103,9 @@ bool px_onnx_holds(const px_export *job, px_export_item *item)
         item->type = io == PX_ONNX_FLOAT ? PX_FLOAT_F32 : PX_FLOAT_F16;
         return true;
     }
-    if (io == PX_ONNX_FLOAT16 && !px_export_half_scales(item)) return false;
-    return block_of(item) != 0;
+    if (!block_of(item)) return false;
+    /* Where loss is accepted the scales are rounded, which is less of it than integers that are made anew. */
+    return io != PX_ONNX_FLOAT16 || px_export_half_scales(item) || job->words.accept_loss;
 }
 
 void px_onnx_nearest(const px_export *job, px_export_item *item, int bits)
@@ -345,12 +347,27 @@ static void lay_row(const struct filling *filling, const px_export_rows *rows, i
     }
 }
 
+/* Scales of integers that are kept may be larger than float16 is. */
+static phlox_status check_scales(const struct filling *filling, const px_export_rows *rows,
+                                 phlox_error *error)
+{
+    if (filling->writer->io != PX_ONNX_FLOAT16) return PHLOX_OK;
+    for (int64_t i = 0; i < rows->rows * rows->groups; i++)
+        if (fabsf(rows->scales[i]) >= 65519.996f)
+            return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
+                           "%s: tensor %s: row %" PRId64 " has the scale %g, which float16 cannot hold; use "
+                           "--ep cpu", rows->item->tensor->file, rows->item->tensor->name,
+                           rows->begin + i / rows->groups, (double)rows->scales[i]);
+    return PHLOX_OK;
+}
+
 static phlox_status fill_integers(const struct filling *filling, const px_export_rows *rows,
                                   phlox_error *error)
 {
     const struct part *const part = filling->part;
     const px_out_file *const file = &filling->writer->data;
     const int bits = part->item->format.bits;
+    PX_TRY(check_scales(filling, rows, error));
     const size_t blocks = (size_t)(part->padded / part->block), count = (size_t)rows->rows;
     const size_t q_bytes = (size_t)part->padded * (size_t)bits / 8;
     const size_t scale_bytes = blocks * px_onnx_type_size(filling->writer->io);

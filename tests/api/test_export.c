@@ -246,7 +246,7 @@ static void losses_are_named(void **state)
         {"gguf/q4_k_m", "onnx", "int8 asym per channel, int4 asym g32, int8 sym per channel",
          PHLOX_PROVIDER_CPU, PHLOX_WEIGHTS_DEFAULT},
         {"gguf/q4_0", "onnx", "f16", PHLOX_PROVIDER_CUDA, PHLOX_WEIGHTS_F16},
-        {"onnx/int4", "onnx", "int4 sym g32, int4 asym per channel, f16", PHLOX_PROVIDER_CUDA, PHLOX_WEIGHTS_DEFAULT},
+        {"onnx/int4", "onnx", "int4 sym g32, f16", PHLOX_PROVIDER_CUDA, PHLOX_WEIGHTS_DEFAULT},
     };
     for (size_t i = 0; i < PX_COUNT(cases); i++) {
         char path[TEST_PATH];
@@ -303,6 +303,54 @@ static void onnx_words(void **state)
     MUST(phlox_export(source, "onnx", out, &options, &words, &result, &error));
     assert_string_equal(result.weights, "f16");
     assert_non_null(strstr(result.note, "no sliding window"));
+    test_remove(directory);
+}
+
+/* Every integer of a role, and every scale but for the rounding to float16. */
+static void check_same_integers(const px_tensor *a, const px_tensor *b)
+{
+    const size_t values = (size_t)(a->rows * a->columns), groups = (size_t)(a->rows * px_tensor_groups(a));
+    assert_true(a->integers.bits > 0);
+    assert_int_equal(a->integers.bits, b->integers.bits);
+    assert_int_equal(a->integers.group_size, b->integers.group_size);
+    uint8_t *const q = calloc(2, values), *const zeros = calloc(2, groups);
+    float *const scales = calloc(2 * groups, sizeof *scales);
+    assert_true(q && zeros && scales);
+    phlox_error error;
+    MUST(px_tensor_read_integers(a, 0, a->rows, q, scales, zeros, &error));
+    MUST(px_tensor_read_integers(b, 0, b->rows, q + values, scales + groups, zeros + groups, &error));
+    assert_memory_equal(q, q + values, values);
+    assert_memory_equal(zeros, zeros + groups, groups);
+    for (size_t i = 0; i < groups; i++)
+        assert_true(fabsf(scales[i] - scales[groups + i]) <= 0x1p-11f * fabsf(scales[i]));
+    free(q);
+    free(zeros);
+    free(scales);
+}
+
+/* int4 for the CPU has float32 scales, for the GPU float16. */
+static void onnx_scales(void **state)
+{
+    (void)state;
+    char directory[TEST_PATH], out[TEST_PATH];
+    test_directory(directory);
+    phlox_error error;
+    phlox_export_options words;
+    phlox_export_options_init(&words);
+    words.provider = PHLOX_PROVIDER_CUDA;
+    const char *const source = GOLDEN "/onnx/int4-asym";
+    test_path(out, "%s/out", directory);
+    MUST_FAIL(phlox_export(source, "onnx", out, NULL, &words, NULL, &error), PHLOX_ERROR_UNSUPPORTED, "int4 asym");
+    words.accept_loss = true;
+    MUST(phlox_export(source, "onnx", out, NULL, &words, NULL, &error));
+    px_checkpoint *a = NULL, *b = NULL;
+    MUST(px_checkpoint_open(source, &a, &error));
+    MUST(px_checkpoint_open(out, &b, &error));
+    static const px_role roles[] = {PX_EMBEDDING, PX_QKV, PX_O, PX_GATE_UP, PX_DOWN, PX_LM_HEAD};
+    for (size_t i = 0; i < PX_COUNT(roles); i++)
+        check_same_integers(px_checkpoint_tensor(a, roles[i], 0), px_checkpoint_tensor(b, roles[i], 0));
+    px_checkpoint_close(&a);
+    px_checkpoint_close(&b);
     test_remove(directory);
 }
 
@@ -481,6 +529,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_of_exports),
         cmocka_unit_test(onnx_words),
+        cmocka_unit_test(onnx_scales),
         cmocka_unit_test(again),
         cmocka_unit_test(between_forms),
         cmocka_unit_test(files_beside),
