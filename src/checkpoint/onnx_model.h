@@ -6,6 +6,7 @@
 #define PX_CHECKPOINT_ONNX_MODEL_H
 
 #include "base/memory.h"
+#include "checkpoint/onnx_types.h"
 
 #define PX_ONNX_NONE SIZE_MAX
 
@@ -17,19 +18,6 @@
     } while (0)
 
 enum { PX_ONNX_MOST_DIMS = 8, PX_ONNX_MOST_INTS = 8 };
-
-/* TensorProto.DataType, as far as weights have it. */
-typedef enum px_onnx_type {
-    PX_ONNX_FLOAT = 1,
-    PX_ONNX_UINT8 = 2,
-    PX_ONNX_INT8 = 3,
-    PX_ONNX_INT32 = 6,
-    PX_ONNX_INT64 = 7,
-    PX_ONNX_FLOAT16 = 10,
-    PX_ONNX_BFLOAT16 = 16,
-    PX_ONNX_UINT4 = 21,
-    PX_ONNX_INT4 = 22,
-} px_onnx_type;
 
 typedef struct px_onnx_tensor {
     phlox_text name;

@@ -12,7 +12,7 @@ struct network {
     px_onnx_out *out;
     const px_desc *desc;
     const px_onnx_kind *kind;
-    const px_onnx_weights *weights;
+    const px_onnx_weight_source *weights;
     const char *positions; /* where the rotation is apart */
 };
 
@@ -95,10 +95,10 @@ static void add_choice(struct network *net, int64_t short_rows, int64_t long_row
     const size_t mark = px_onnx_begin_node(out, "If", "", "/model/rope_caches_subgraph/If",
                                      "/model/rope_caches_subgraph/Greater/output_0",
                                      "cos_cache,sin_cache");
-    const px_onnx_table large[] = {{"cos_cache_large", "/large/cos_cache/Constant", data[2]},
-                                   {"sin_cache_large", "/large/sin_cache/Constant", data[3]}};
-    const px_onnx_table small[] = {{"cos_cache_small", "/small/cos_cache/Constant", data[0]},
-                                   {"sin_cache_small", "/small/sin_cache/Constant", data[1]}};
+    const px_onnx_branch_table large[] = {{"cos_cache_large", "/large/cos_cache/Constant", data[2]},
+                                          {"sin_cache_large", "/large/sin_cache/Constant", data[3]}};
+    const px_onnx_branch_table small[] = {{"cos_cache_small", "/small/cos_cache/Constant", data[0]},
+                                          {"sin_cache_small", "/small/sin_cache/Constant", data[1]}};
     px_onnx_add_branch(out, "then_branch", "large_rope_caches_graph", net->kind->io, long_rows, columns,
                    2, large);
     px_onnx_add_branch(out, "else_branch", "small_rope_caches_graph", net->kind->io, short_rows,
@@ -345,7 +345,7 @@ static void add_interface(struct network *net)
 }
 
 void px_onnx_add_network(px_onnx_out *out, const px_desc *desc, const px_onnx_kind *kind,
-                         const px_onnx_weights *weights)
+                         const px_onnx_weight_source *weights)
 {
     struct network net = {out, desc, kind, weights, "position_ids"};
     name normed;

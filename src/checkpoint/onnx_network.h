@@ -15,7 +15,7 @@ typedef struct px_onnx_kind {
 } px_onnx_kind;
 
 /* Where a network gets its weights from. */
-typedef struct px_onnx_weights {
+typedef struct px_onnx_weight_source {
     void *user;
     /* Adds the initializer of a norm, float or float16 [columns]. */
     void (*norm)(void *user, px_onnx_out *out, px_role role, int32_t layer, const char *name);
@@ -28,7 +28,7 @@ typedef struct px_onnx_weights {
     /* Adds the initializer of a rotary table [rows, columns] with the bytes of `data`. */
     void (*table)(void *user, px_onnx_out *out, const char *name, int64_t rows, int64_t columns,
                   const void *data);
-} px_onnx_weights;
+} px_onnx_weight_source;
 
 /*
  * Adds all nodes, from input_ids, attention_mask [batch, tokens] and past_key_values.N.key|value to logits
@@ -37,6 +37,6 @@ typedef struct px_onnx_weights {
  * move.
  */
 void px_onnx_add_network(px_onnx_out *out, const px_desc *desc, const px_onnx_kind *kind,
-                         const px_onnx_weights *weights);
+                         const px_onnx_weight_source *weights);
 
 #endif

@@ -451,7 +451,7 @@ static phlox_status write_graph(struct writer *writer, phlox_error *error)
     const bool has_window = desc->sliding_window && desc->sliding_window < desc->max_position;
     const px_onnx_kind kind = {.io = writer->io, .rotates_apart = rotates_apart(writer->job),
                                .window = has_window && !is_dml ? desc->sliding_window : -1};
-    const px_onnx_weights weights = {writer, add_norm, add_product, add_embedding, add_table};
+    const px_onnx_weight_source weights = {writer, add_norm, add_product, add_embedding, add_table};
     px_onnx_out out;
     px_onnx_begin(&out, DATA_FILE, error);
     px_onnx_add_network(&out, desc, &kind, &weights);

@@ -296,7 +296,7 @@ void px_onnx_add_constant(px_onnx_out *out, const char *name, int rank, int coun
 }
 
 static void add_table(px_onnx_out *out, px_onnx_type type, const int64_t *dims,
-                      const px_onnx_table *table)
+                      const px_onnx_branch_table *table)
 {
     size_t attribute, tensor;
     const size_t bytes = (size_t)dims[0] * (size_t)dims[1] * px_onnx_type_size(type);
@@ -309,7 +309,7 @@ static void add_table(px_onnx_out *out, px_onnx_type type, const int64_t *dims,
 }
 
 void px_onnx_add_branch(px_onnx_out *out, const char *attribute, const char *graph, px_onnx_type type,
-                    int64_t rows, int64_t columns, int count, const px_onnx_table *tables)
+                    int64_t rows, int64_t columns, int count, const px_onnx_branch_table *tables)
 {
     const int64_t dims[] = {rows, columns};
     char text[48];

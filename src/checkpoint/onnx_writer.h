@@ -9,17 +9,9 @@
 #define PX_CHECKPOINT_ONNX_WRITER_H
 
 #include "base/os.h"
+#include "checkpoint/onnx_types.h"
 
-/* TensorProto.DataType. */
-typedef enum px_onnx_type {
-    PX_ONNX_FLOAT = 1,
-    PX_ONNX_UINT8 = 2,
-    PX_ONNX_INT32 = 6,
-    PX_ONNX_INT64 = 7,
-    PX_ONNX_FLOAT16 = 10
-} px_onnx_type;
-
-enum { PX_ONNX_MOST_DIMS = 4, PX_ONNX_MOST_NAME = 160 };
+enum { PX_ONNX_MOST_NAME = 160 };
 
 typedef struct px_onnx_out {
     px_buffer model;   /* ModelProto, open where its GraphProto has its nodes */
@@ -60,12 +52,12 @@ void px_onnx_add_constant(px_onnx_out *out, const char *name, int rank, int coun
 
 /* A branch of an If, an attribute of its node: a graph of constants [rows, columns], which are its outputs
  * in this order. */
-typedef struct px_onnx_table {
+typedef struct px_onnx_branch_table {
     const char *name, *node; /* of the output; of the Constant */
     const void *data;
-} px_onnx_table;
+} px_onnx_branch_table;
 void px_onnx_add_branch(px_onnx_out *out, const char *attribute, const char *graph, px_onnx_type type,
-                    int64_t rows, int64_t columns, int count, const px_onnx_table *tables);
+                    int64_t rows, int64_t columns, int count, const px_onnx_branch_table *tables);
 
 size_t px_onnx_type_size(px_onnx_type type);
 
