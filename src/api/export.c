@@ -62,8 +62,9 @@ static phlox_status fill_item(const px_export *job, const px_form *form, px_expo
     if (!job->words.accept_loss)
         return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
                        "%s: tensor %s is %s, which %s does not keep to the last bit; --accept-loss rounds "
-                       "it again, --weight-format fp32 writes it widened", tensor->file, tensor->name,
-                       stored, form->name);
+                       "it again, --weight-format fp32%s writes it widened", tensor->file, tensor->name,
+                       stored, form->name,
+                       job->words.provider != PHLOX_PROVIDER_CPU ? " with --ep cpu" : "");
     round_again(job, form, item);
     return PHLOX_OK;
 }

@@ -97,7 +97,8 @@ bool px_onnx_holds(const px_export *job, px_export_item *item)
 {
     const px_onnx_type io = io_type(job);
     if (item->tensor->role == PX_EMBEDDING && item->format.bits == 4 &&
-        !px_export_is_quantized(item->tensor) && !job->asked.all_layers && !job->checkpoint->desc.tied_embeddings)
+        !px_export_is_quantized(item->tensor) && !job->asked.all_layers &&
+        !job->checkpoint->desc.tied_embeddings)
         item->format = (px_quant_format){.bits = 0};
     if (!item->format.bits) {
         item->type = io == PX_ONNX_FLOAT ? PX_FLOAT_F32 : PX_FLOAT_F16;
@@ -295,6 +296,11 @@ static void add_norm(void *user, px_onnx_out *out, px_role role, int32_t layer, 
     const int64_t columns = writer->job->checkpoint->desc.hidden_size;
     if (writer->io == PX_ONNX_FLOAT16)
         for (int64_t i = 0; i < columns; i++) {
+            if (fabsf(values[i]) >= 65519.996f && out->status == PHLOX_OK)
+                out->status = px_fail(out->error, PHLOX_ERROR_UNSUPPORTED,
+                                      "%s: %s is %g in column %" PRId64 ", which float16 cannot hold; use "
+                                      "--ep cpu", writer->job->checkpoint->path, name,
+                                      (double)values[i], i);
             const uint16_t half = px_f32_to_f16(values[i]);
             memcpy((char *)values + 2 * i, &half, sizeof half);
         }
@@ -509,11 +515,16 @@ static json_t *decoder(const px_export *job)
                      "num_key_value_heads", desc->num_key_value_heads);
 }
 
+/* The runtime allocates keys and values of max_length tokens at once, 50 GB of float16 for Phi-3-mini-128k:
+ * a program that says nothing gets a context of usual size, and may ask for more. */
+enum { MAX_LENGTH = 4096 };
+
 static json_t *search(const px_desc *desc)
 {
     return json_pack("{s:f, s:b, s:b, s:f, s:i, s:i, s:i, s:i, s:i, s:b, s:f, s:f, s:i, s:f}",
                      "diversity_penalty", 0.0, "do_sample", (int)desc->do_sample, "early_stopping",
-                     1, "length_penalty", 1.0, "max_length", desc->max_position, "min_length", 0,
+                     1, "length_penalty", 1.0, "max_length",
+                     PX_MIN(desc->max_position, MAX_LENGTH), "min_length", 0,
                      "no_repeat_ngram_size", 0, "num_beams", 1, "num_return_sequences", 1,
                      "past_present_share_buffer", 1, "repetition_penalty",
                      desc->repetition_penalty, "temperature", desc->temperature, "top_k",
