@@ -9,7 +9,13 @@
 
 /* Tiles are functions of constant sizes: inlined, with their loops over rows and tokens unrolled. */
 #define PX_INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define PX_UNROLL /* checks make the loops so large that compiling takes minutes */
+#endif
+#endif
+#if defined(PX_UNROLL)
+#elif defined(__clang__)
 #define PX_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define PX_UNROLL _Pragma("GCC unroll 16")
