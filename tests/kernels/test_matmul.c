@@ -130,10 +130,10 @@ static void make_integers(matrix *m, matrix_data kind, matrix_offsets offsets, u
     const size_t count = (size_t)(rows * groups), size = (size_t)(rows * w->row_bytes);
     uint8_t *zero = allocate(count, 1);
     unsigned char *data = allocate(size, 1);
-    const bool half = options.bench || check_random(state) % 2 == 1;
-    const bool has_steps = half && w->columns % 256 == 0 &&
-                           (w->group_size == 16 || w->group_size == 32) &&
-                           (options.bench ? offsets == MINIMA : check_random(state) % 2 == 1);
+    const bool may_step = w->columns % 256 == 0 && (w->group_size == 16 || w->group_size == 32);
+    const bool half = options.bench || may_step || check_random(state) % 2 == 1;
+    const bool has_steps =
+        may_step && (options.bench ? offsets == MINIMA : check_random(state) % 4 != 0);
     stored_scales scales = make_scales(w, half, has_steps, state);
     stored_scales minima = make_scales(w, half, has_steps, state);
     for (size_t i = 0; i < count; i++) {
