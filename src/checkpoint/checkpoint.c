@@ -108,6 +108,16 @@ bool px_checkpoint_lacks(const px_checkpoint *checkpoint, px_role *role, int32_t
     return false;
 }
 
+phlox_status px_checkpoint_json_beside(const px_checkpoint *checkpoint, const char *name, json_t **out,
+                                       phlox_error *error)
+{
+    *out = NULL;
+    for (size_t i = 0; i < checkpoint->beside_count; i++)
+        if (strcmp(checkpoint->beside[i].name, name) == 0)
+            return px_json_parse(checkpoint->beside[i].bytes, name, false, out, error);
+    return PHLOX_OK;
+}
+
 const px_tensor *px_checkpoint_tensor(const px_checkpoint *checkpoint, px_role role, int32_t layer)
 {
     const px_tensor *const tensors = checkpoint->tensors[role];

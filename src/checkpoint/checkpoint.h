@@ -8,6 +8,7 @@
 #ifndef PX_CHECKPOINT_CHECKPOINT_H
 #define PX_CHECKPOINT_CHECKPOINT_H
 
+#include "base/json.h"
 #include "base/threads.h"
 #include "model/model.h"
 #include "quant/quant.h"
@@ -153,6 +154,9 @@ void px_checkpoint_widen(px_checkpoint *checkpoint);
 phlox_status px_checkpoint_make_room(px_checkpoint *checkpoint, phlox_error *error);
 /* Whether a tensor is missing; *role and *layer say which is the first. */
 bool px_checkpoint_lacks(const px_checkpoint *checkpoint, px_role *role, int32_t *layer);
+/* Parses a JSON file beside the model, "config.json"; *out is NULL when there is none. json_decref() it. */
+phlox_status px_checkpoint_json_beside(const px_checkpoint *checkpoint, const char *name, json_t **out,
+                                       phlox_error *error);
 /* The tensor of a role; NULL for an absent one. */
 const px_tensor *px_checkpoint_tensor(const px_checkpoint *checkpoint, px_role role, int32_t layer);
 

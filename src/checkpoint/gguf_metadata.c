@@ -39,10 +39,8 @@ static phlox_text last_part(const char *path)
 static void name_of(const px_checkpoint *checkpoint, char *out, size_t size)
 {
     phlox_text name = last_part(checkpoint->path);
-    json_t *config = NULL;
-    for (size_t i = 0; i < checkpoint->beside_count && !config; i++)
-        if (strcmp(checkpoint->beside[i].name, "config.json") == 0)
-            px_json_parse(checkpoint->beside[i].bytes, "config.json", false, &config, NULL);
+    json_t *config;
+    px_checkpoint_json_beside(checkpoint, "config.json", &config, NULL);
     const char *const remembered = json_string_value(json_object_get(config, "_name_or_path"));
     if (remembered && last_part(remembered).size) name = last_part(remembered);
     if (!name.size || name.data[0] == '.') name = (phlox_text){"phlox", 5};

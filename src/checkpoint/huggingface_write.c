@@ -243,9 +243,8 @@ static phlox_status write_index(const struct writer *w, phlox_error *error)
 
 static phlox_status read_config(const px_checkpoint *checkpoint, json_t **out, phlox_error *error)
 {
-    for (size_t i = 0; i < checkpoint->beside_count; i++)
-        if (strcmp(checkpoint->beside[i].name, "config.json") == 0)
-            return px_json_parse(checkpoint->beside[i].bytes, "config.json", false, out, error);
+    PX_TRY(px_checkpoint_json_beside(checkpoint, "config.json", out, error));
+    if (*out) return PHLOX_OK;
     px_buffer text = {0};
     phlox_status status = px_config_write(&checkpoint->desc, &text, error);
     if (status == PHLOX_OK)

@@ -473,17 +473,13 @@ static phlox_status write_graph(struct writer *writer, phlox_error *error)
 static int64_t pad_id(const px_checkpoint *checkpoint)
 {
     int64_t pad = checkpoint->desc.eos_count ? checkpoint->desc.eos_ids[0] : 0;
-    for (size_t i = 0; i < checkpoint->beside_count; i++) {
-        json_t *config = NULL;
-        if (strcmp(checkpoint->beside[i].name, "config.json") != 0 ||
-            px_json_parse(checkpoint->beside[i].bytes, "config.json", false, &config, NULL) != PHLOX_OK)
-            continue;
-        const json_t *const id = json_object_get(config, "pad_token_id");
-        if (json_is_integer(id) && json_integer_value(id) >= 0 &&
-            json_integer_value(id) < checkpoint->desc.vocab_size)
-            pad = json_integer_value(id);
-        json_decref(config);
-    }
+    json_t *config;
+    if (px_checkpoint_json_beside(checkpoint, "config.json", &config, NULL) != PHLOX_OK) return pad;
+    const json_t *const id = json_object_get(config, "pad_token_id");
+    if (json_is_integer(id) && json_integer_value(id) >= 0 &&
+        json_integer_value(id) < checkpoint->desc.vocab_size)
+        pad = json_integer_value(id);
+    json_decref(config);
     return pad;
 }
 

@@ -309,15 +309,12 @@ static const struct known *find_known(const char *path)
 static const struct known *recognise(const px_checkpoint *checkpoint)
 {
     const struct known *found = find_known(checkpoint->path);
-    for (size_t i = 0; i < checkpoint->beside_count && !found; i++) {
-        json_t *config = NULL;
-        if (strcmp(checkpoint->beside[i].name, "config.json") != 0 ||
-            px_json_parse(checkpoint->beside[i].bytes, "config.json", true, &config, NULL) != PHLOX_OK)
-            continue;
-        const char *const name = json_string_value(json_object_get(config, "_name_or_path"));
-        if (name) found = find_known(name);
-        json_decref(config);
-    }
+    json_t *config;
+    if (found || px_checkpoint_json_beside(checkpoint, "config.json", &config, NULL) != PHLOX_OK)
+        return found;
+    const char *const name = json_string_value(json_object_get(config, "_name_or_path"));
+    if (name) found = find_known(name);
+    json_decref(config);
     return found;
 }
 

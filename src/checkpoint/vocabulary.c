@@ -155,21 +155,12 @@ int32_t px_vocabulary_named(const px_vocabulary *t, const char *key)
 
 /* ---- all of it ----------------------------------------------------------------------------- */
 
-static phlox_status parse_beside(const px_checkpoint *checkpoint, const char *name, json_t **out,
-                                 phlox_error *error)
-{
-    for (size_t i = 0; i < checkpoint->beside_count; i++)
-        if (strcmp(checkpoint->beside[i].name, name) == 0)
-            return px_json_parse(checkpoint->beside[i].bytes, name, false, out, error);
-    return PHLOX_OK;
-}
-
 phlox_status px_vocabulary_read(const px_checkpoint *checkpoint, px_vocabulary *out,
                                 phlox_error *error)
 {
     *out = (px_vocabulary){.pad = -1};
     PX_TRY(px_json_parse(checkpoint->tokenizer_json, "tokenizer.json", false, &out->json, error));
-    PX_TRY(parse_beside(checkpoint, "tokenizer_config.json", &out->config, error));
+    PX_TRY(px_checkpoint_json_beside(checkpoint, "tokenizer_config.json", &out->config, error));
     PX_TRY(read_kind(out, error));
     PX_TRY(read_added(out, error));
     PX_TRY(read_tokens(out, error));
