@@ -40,14 +40,11 @@ static bool keeps_values(const px_export *job, const px_form *form, px_export_it
 static void round_again(const px_export *job, const px_form *form, px_export_item *item)
 {
     const px_tensor *const tensor = item->tensor;
-    const phlox_weight_format asked = job->asked.weight_format;
-    const bool names_floats = asked == PHLOX_WEIGHTS_F32 || asked == PHLOX_WEIGHTS_F16 ||
-                              asked == PHLOX_WEIGHTS_BF16;
     const int64_t group = item->format.group_size;
     const int stored_bits = tensor->row_bytes * 8 < tensor->columns * 5 ? 4 : 8;
     const int bits = item->format.bits ? item->format.bits : stored_bits;
     const bool fits = item->kept ? bits == 4 && (group < 0 || tensor->columns % group == 0)
-                                 : item->format.bits || names_floats;
+                                 : item->format.bits || px_export_asks_floats(job);
     item->kept = false;
     if (!fits || !form->holds(job, item)) form->nearest(job, item, bits);
 }
@@ -141,7 +138,7 @@ static phlox_status export_checkpoint(px_export *job, const px_form *form, const
                                       phlox_export_result *result, phlox_error *error)
 {
     phlox_model_options options = job->asked;
-    form->choose(job, &options, result->note, sizeof result->note);
+    form->choose(job, &options);
     PX_TRY(px_quant_options_resolve(&options, &job->quant, error));
     PX_TRY(px_pool_create(options.threads ? options.threads : px_core_count(), &job->pool, error));
     px_plan plan = {0};

@@ -113,9 +113,9 @@ typedef struct px_form {
     phlox_status (*open)(const char *path, px_checkpoint *out, phlox_error *error);
     /* Writes the form's files; NULL: phlox cannot. */
     phlox_status (*write)(px_export *job, phlox_error *error);
-    /* Fills in what the user left open of the weights' format, and says in `note` (of `size` bytes) where
-     * that is not what the form's own tool does. */
-    void (*choose)(const px_export *job, phlox_model_options *options, char *note, size_t size);
+    /* Fills in what the user left open of the weights' format; a note of the job says where that is not what
+     * the form's own tool does. */
+    void (*choose)(const px_export *job, phlox_model_options *options);
     /* Whether the form holds the item's integers as they are. May change how the item is to be laid out, and
      * the type of floats. */
     bool (*holds)(const px_export *job, struct px_export_item *item);

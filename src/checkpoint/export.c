@@ -40,6 +40,20 @@ bool px_export_is_quantized(const px_tensor *tensor)
     return tensor->integers.bits || (tensor->load && tensor->encoding);
 }
 
+bool px_export_asks_floats(const px_export *job)
+{
+    const phlox_weight_format asked = job->asked.weight_format;
+    return asked == PHLOX_WEIGHTS_F32 || asked == PHLOX_WEIGHTS_F16 || asked == PHLOX_WEIGHTS_BF16;
+}
+
+void px_export_read_stored(phlox_model_options *options)
+{
+    const phlox_model_options given = *options;
+    *options = (phlox_model_options){.struct_size = given.struct_size, .threads = given.threads,
+                                     .weight_format = PHLOX_WEIGHTS_STORED,
+                                     .progress = given.progress, .progress_user = given.progress_user};
+}
+
 /* ---- rows ---------------------------------------------------------------------------------- */
 
 struct reading {
@@ -71,11 +85,22 @@ static phlox_status read_integers(const px_export_rows *rows, float *loaded, voi
         return px_error_prefix(error, status, "%s: tensor %s, rows from %" PRId64, tensor->file,
                                tensor->name, rows->begin);
     if (format->symmetric)
-        for (int64_t i = 0; i < rows->rows * tensor->columns; i++) rows->q[i] = (rows->q[i] + middle) & (2 * middle - 1);
+        for (int64_t i = 0; i < rows->rows * tensor->columns; i++)
+            rows->q[i] = (rows->q[i] + middle) & (2 * middle - 1);
     return PHLOX_OK;
 }
 
-/* Narrows in place: each value is written behind where it is read. */
+/* Each value is written behind where it is read. */
+void px_export_narrow(px_float_type type, float *values, size_t count)
+{
+    if (type == PX_FLOAT_F32) return;
+    for (size_t i = 0; i < count; i++) {
+        const uint16_t half =
+            type == PX_FLOAT_F16 ? px_f32_to_f16(values[i]) : px_f32_to_bf16(values[i]);
+        memcpy((char *)values + i * sizeof half, &half, sizeof half);
+    }
+}
+
 static phlox_status read_floats(const px_export_rows *rows, void *scratch, phlox_error *error)
 {
     const px_tensor *const tensor = rows->item->tensor;
@@ -83,13 +108,9 @@ static phlox_status read_floats(const px_export_rows *rows, void *scratch, phlox
     float *const values = rows->values;
     px_tensor_load(tensor, rows->begin, rows->rows, values, scratch);
     const float most = type == PX_FLOAT_F16 ? 65519.996f : INFINITY;
-    for (int64_t i = 0; i < rows->rows * tensor->columns; i++) {
-        if (fabsf(values[i]) < most) {
-            const uint16_t value =
-                type == PX_FLOAT_F16 ? px_f32_to_f16(values[i]) : px_f32_to_bf16(values[i]);
-            if (type != PX_FLOAT_F32) memcpy((char *)values + 2 * i, &value, sizeof value);
-            continue;
-        }
+    const int64_t count = rows->rows * tensor->columns;
+    for (int64_t i = 0; i < count; i++) {
+        if (fabsf(values[i]) < most) continue;
         return px_fail(error, PHLOX_ERROR_FORMAT,
                        "%s: tensor %s: row %" PRId64 ", column %" PRId64 " is %g, which %s",
                        tensor->file, tensor->name, rows->begin + i / tensor->columns,
@@ -97,6 +118,7 @@ static phlox_status read_floats(const px_export_rows *rows, void *scratch, phlox
                        isfinite(values[i]) ? "float16 cannot hold; use --weight-format fp32"
                                            : "is not a weight; download the file again");
     }
+    px_export_narrow(type, values, (size_t)count);
     return PHLOX_OK;
 }
 

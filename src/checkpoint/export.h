@@ -60,6 +60,11 @@ bool px_export_half_scales(const px_export_item *item);
 /* Whether an item is stored in a few bits, as integers or otherwise. */
 bool px_export_is_quantized(const px_tensor *tensor);
 
+/* Whether the user named a format of floats. */
+bool px_export_asks_floats(const px_export *job);
+/* For a choose() of a form that has its own rules of rounding: everything is read as it is stored. */
+void px_export_read_stored(phlox_model_options *options);
+
 /* Gives rows [begin, begin + rows) to `write`, in blocks that begin and end at multiples of `multiple`
  * behind `begin`, reports progress, and lets go of what was read. */
 phlox_status px_export_read(px_export *job, const px_export_item *item, int64_t begin, int64_t rows,
@@ -67,6 +72,8 @@ phlox_status px_export_read(px_export *job, const px_export_item *item, int64_t 
                             phlox_error *error);
 /* Sets the progress to 0 of the bytes of all items. */
 void px_export_start(px_export *job);
+/* Makes float16 or bfloat16 of floats, in place; float32 stays. */
+void px_export_narrow(px_float_type type, float *values, size_t count);
 /* Two 4-bit values a byte, the first in the low half; in place. Returns the bytes. */
 size_t px_export_pack_nibbles(uint8_t *q, size_t count);
 /* The weights of a norm, float32 [columns], checked; free() them. */

@@ -11,7 +11,7 @@ const char *px_gguf_role_name(px_role role);
 
 /* gguf_write.c */
 phlox_status px_gguf_write(px_export *job, phlox_error *error);
-void px_gguf_choose(const px_export *job, phlox_model_options *options, char *note, size_t size);
+void px_gguf_choose(const px_export *job, phlox_model_options *options);
 bool px_gguf_holds(const px_export *job, px_export_item *item);
 void px_gguf_nearest(const px_export *job, px_export_item *item, int bits);
 

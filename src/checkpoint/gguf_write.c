@@ -41,25 +41,10 @@ static bool asks_integers(const px_export *job)
            job->asked.weight_format == PHLOX_WEIGHTS_INT4;
 }
 
-static bool asks_floats(const px_export *job)
-{
-    return job->asked.weight_format == PHLOX_WEIGHTS_F32 || job->asked.weight_format == PHLOX_WEIGHTS_F16 ||
-           job->asked.weight_format == PHLOX_WEIGHTS_BF16;
-}
-
 /* Blocks are made here, of floats as they are stored, and not by the rules of NNCF. */
-void px_gguf_choose(const px_export *job, phlox_model_options *options, char *note, size_t size)
+void px_gguf_choose(const px_export *job, phlox_model_options *options)
 {
-    (void)note;
-    (void)size;
-    if (asks_floats(job)) return;
-    phlox_model_options stored;
-    phlox_model_options_init(&stored);
-    stored.weight_format = PHLOX_WEIGHTS_STORED;
-    stored.threads = options->threads;
-    stored.progress = options->progress;
-    stored.progress_user = options->progress_user;
-    *options = stored;
+    if (!px_export_asks_floats(job)) px_export_read_stored(options);
 }
 
 /* Logits suffer the most from few bits: llama-quantize gives what makes them more as well. */
@@ -83,7 +68,7 @@ bool px_gguf_holds(const px_export *job, px_export_item *item)
 {
     const px_tensor *const tensor = item->tensor;
     const bool is_blocks = tensor->encoding && px_gguf_encoding_named(tensor->encoding);
-    if (strcmp(job->checkpoint->form, "gguf") == 0 && is_blocks && !asks_floats(job)) {
+    if (strcmp(job->checkpoint->form, "gguf") == 0 && is_blocks && !px_export_asks_floats(job)) {
         item->copied = true;
         item->encoding = tensor->encoding;
         return true;

@@ -12,7 +12,7 @@ phlox_status px_huggingface_open_memory(const px_memory_file *files, size_t coun
 
 /* huggingface_write.c */
 phlox_status px_huggingface_write(px_export *job, phlox_error *error);
-void px_huggingface_choose(const px_export *job, phlox_model_options *options, char *note, size_t size);
+void px_huggingface_choose(const px_export *job, phlox_model_options *options);
 bool px_huggingface_holds(const px_export *job, px_export_item *item);
 void px_huggingface_nearest(const px_export *job, px_export_item *item, int bits);
 

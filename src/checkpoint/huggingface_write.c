@@ -1,7 +1,6 @@
 /* Writes a checkpoint as transformers does: safetensors in one file, or in shards with an index. */
 #include "checkpoint/huggingface.h"
 
-#include "base/half.h"
 #include "base/json.h"
 #include "base/os.h"
 #include "checkpoint/config.h"
@@ -38,19 +37,9 @@ static const char *dtype_of(px_float_type type)
 
 /* ---- what becomes of the weights ----------------------------------------------------------- */
 
-void px_huggingface_choose(const px_export *job, phlox_model_options *options, char *note, size_t size)
+void px_huggingface_choose(const px_export *job, phlox_model_options *options)
 {
-    const phlox_weight_format asked = job->asked.weight_format;
-    (void)note;
-    (void)size;
-    if (asked == PHLOX_WEIGHTS_F32 || asked == PHLOX_WEIGHTS_F16 || asked == PHLOX_WEIGHTS_BF16) return;
-    phlox_model_options stored;
-    phlox_model_options_init(&stored);
-    stored.weight_format = PHLOX_WEIGHTS_STORED;
-    stored.threads = options->threads;
-    stored.progress = options->progress;
-    stored.progress_user = options->progress_user;
-    *options = stored;
+    if (!px_export_asks_floats(job)) px_export_read_stored(options);
 }
 
 /* Floats only. */
@@ -173,11 +162,7 @@ static phlox_status fill_norm(const struct writer *w, const struct place *place,
 {
     float *values = NULL;
     PX_TRY(px_export_norm(w->job, place->tensor->role, place->tensor->layer, &values, error));
-    for (int64_t i = 0; i < place->tensor->columns && place->type != PX_FLOAT_F32; i++) {
-        const uint16_t half =
-            place->type == PX_FLOAT_F16 ? px_f32_to_f16(values[i]) : px_f32_to_bf16(values[i]);
-        memcpy((char *)values + 2 * i, &half, sizeof half); /* behind where it is read */
-    }
+    px_export_narrow(place->type, values, (size_t)place->tensor->columns);
     const phlox_status status = px_out_write(file, offset, values, (size_t)place->size, error);
     free(values);
     return status;

@@ -1,6 +1,6 @@
 #include "checkpoint/onnx_network.h"
 
-#include "base/half.h"
+#include "checkpoint/export.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -74,11 +74,7 @@ static void fill_tables(const px_desc *desc, px_onnx_type io, bool is_long, int6
             row[i] = (float)cos(angle) * desc->rope_scale;
             row[half + i] = (float)sin(angle) * desc->rope_scale;
         }
-        if (io == PX_ONNX_FLOAT16)
-            for (size_t i = 0; i < 2 * half; i++) {
-                const uint16_t value = px_f32_to_f16(row[i]);
-                memcpy((char *)row + 2 * i, &value, sizeof value);
-            }
+        if (io == PX_ONNX_FLOAT16) px_export_narrow(PX_FLOAT_F16, row, 2 * half);
         memcpy(cosines + (size_t)position * half * size, row, half * size);
         memcpy(sines + (size_t)position * half * size, (char *)row + half * size, half * size);
     }

@@ -58,14 +58,14 @@ static bool rotates_apart(const px_export *job)
 }
 
 /* The builder's: symmetric int4 in blocks of 32, lm_head too, the embedding as floats. */
-void px_onnx_choose(const px_export *job, phlox_model_options *options, char *note, size_t size)
+void px_onnx_choose(const px_export *job, phlox_model_options *options)
 {
     static const uint64_t largest_float = 1000000000;
     const px_desc *const desc = &job->checkpoint->desc;
     const bool is_default = options->weight_format == PHLOX_WEIGHTS_DEFAULT;
     if (job->words.provider == PHLOX_PROVIDER_DML && desc->sliding_window &&
         desc->sliding_window < desc->max_position)
-        snprintf(note, size,
+        snprintf(job->note, job->note_size,
                  "the attention of DirectML has no sliding window: answers differ behind %" PRId32
                  " tokens", desc->sliding_window);
     if (!job->checkpoint->quantized && is_default)
@@ -294,16 +294,15 @@ static void add_norm(void *user, px_onnx_out *out, px_role role, int32_t layer, 
         out->status = px_export_norm(writer->job, role, layer, &values, out->error);
     if (out->status != PHLOX_OK) return;
     const int64_t columns = writer->job->checkpoint->desc.hidden_size;
-    if (writer->io == PX_ONNX_FLOAT16)
-        for (int64_t i = 0; i < columns; i++) {
-            if (fabsf(values[i]) >= 65519.996f && out->status == PHLOX_OK)
+    if (writer->io == PX_ONNX_FLOAT16) {
+        for (int64_t i = 0; i < columns && out->status == PHLOX_OK; i++)
+            if (fabsf(values[i]) >= 65519.996f)
                 out->status = px_fail(out->error, PHLOX_ERROR_UNSUPPORTED,
                                       "%s: %s is %g in column %" PRId64 ", which float16 cannot hold; use "
                                       "--ep cpu", writer->job->checkpoint->path, name,
                                       (double)values[i], i);
-            const uint16_t half = px_f32_to_f16(values[i]);
-            memcpy((char *)values + 2 * i, &half, sizeof half);
-        }
+        px_export_narrow(PX_FLOAT_F16, values, (size_t)columns);
+    }
     write_now(writer, out, name, 1, &columns, values,
               (size_t)columns * px_onnx_type_size(writer->io));
     free(values);

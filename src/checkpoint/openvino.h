@@ -13,7 +13,7 @@ phlox_status px_openvino_open_memory(const px_memory_file *files, size_t count, 
 
 /* The functions of px_form that write. */
 phlox_status px_openvino_write(px_export *job, phlox_error *error);
-void px_openvino_choose(const px_export *job, phlox_model_options *options, char *note, size_t size);
+void px_openvino_choose(const px_export *job, phlox_model_options *options);
 bool px_openvino_holds(const px_export *job, struct px_export_item *item);
 void px_openvino_nearest(const px_export *job, struct px_export_item *item, int bits);
 

@@ -2,7 +2,6 @@
  * scales and zero points of NNCF, the graph of openvino_network.c. */
 #include "checkpoint/openvino.h"
 
-#include "base/half.h"
 #include "base/json.h"
 #include "checkpoint/export.h"
 #include "checkpoint/openvino_network.h"
@@ -161,16 +160,11 @@ static phlox_status fill_integers(const struct filling *filling, const px_export
                             place->zeros + (is_int4 ? scales_before / 2 : scales_before),
                             rows->zeros, zero_bytes, error));
     }
-    if (!px_export_half_scales(item))
-        return px_out_write(filling->bin, place->scales + scales_before * sizeof(float),
-                            rows->scales, scale_count * sizeof(float), error);
-    uint16_t *const halves = (uint16_t *)rows->scales; /* each is written behind where it is read */
-    for (size_t i = 0; i < scale_count; i++) {
-        const uint16_t half = px_f32_to_f16(rows->scales[i]);
-        memcpy(halves + i, &half, sizeof half);
-    }
-    return px_out_write(filling->bin, place->scales + scales_before * sizeof *halves, halves,
-                        scale_count * sizeof *halves, error);
+    const px_float_type scale_type = px_export_half_scales(item) ? PX_FLOAT_F16 : PX_FLOAT_F32;
+    const size_t scale_size = px_float_size(scale_type);
+    px_export_narrow(scale_type, rows->scales, scale_count);
+    return px_out_write(filling->bin, place->scales + scales_before * scale_size, rows->scales,
+                        scale_count * scale_size, error);
 }
 
 static phlox_status fill_rows(void *user, const px_export_rows *rows, phlox_error *error)
@@ -326,7 +320,7 @@ static bool says_nothing_else(const phlox_model_options *o)
 }
 
 /* Without a format: int8 from a billion parameters on, as optimum does, else the floats that are there. */
-void px_openvino_choose(const px_export *job, phlox_model_options *options, char *note, size_t size)
+void px_openvino_choose(const px_export *job, phlox_model_options *options)
 {
     static const uint64_t largest_float = 1000000000;
     if (job->checkpoint->quantized) return;
@@ -339,8 +333,8 @@ void px_openvino_choose(const px_export *job, phlox_model_options *options, char
     if (!found) return;
     options->group_size = found->group_size;
     if (found->left_out)
-        snprintf(note, size, "for %s optimum-cli adds %s; these are groups of %d without it",
-                 found->name, found->left_out, (int)found->group_size);
+        snprintf(job->note, job->note_size,
+                 "for %s optimum-cli adds %s; these are groups of %d without it", found->name, found->left_out, (int)found->group_size);
 }
 
 /* Groups of one length. */
