@@ -24,6 +24,22 @@ px_export_item *px_export_find(const px_export *job, px_role role, int32_t layer
     return NULL;
 }
 
+size_t px_export_each(const px_export *job, void (*visit)(void *user, px_role role, int32_t layer),
+                      void *user)
+{
+    static const px_role roles[] = {PX_INPUT_NORM, PX_QKV, PX_O, PX_POST_NORM, PX_GATE_UP, PX_DOWN};
+    const px_desc *const desc = &job->checkpoint->desc;
+    const size_t layers = (size_t)desc->num_hidden_layers;
+    const size_t count = PX_COUNT(roles) * layers + 2 + !desc->tied_embeddings;
+    if (!visit) return count;
+    visit(user, PX_EMBEDDING, 0);
+    for (int32_t layer = 0; layer < desc->num_hidden_layers; layer++)
+        for (size_t i = 0; i < PX_COUNT(roles); i++) visit(user, roles[i], layer);
+    visit(user, PX_FINAL_NORM, 0);
+    if (!desc->tied_embeddings) visit(user, PX_LM_HEAD, 0);
+    return count;
+}
+
 int64_t px_export_groups(const px_export_item *item)
 {
     const int64_t size = item->format.group_size;
@@ -218,6 +234,18 @@ phlox_status px_export_write_file(const px_export *job, const char *name, phlox_
     return px_write_file(path, text.data, text.size, error);
 }
 
+phlox_status px_export_write_json(const px_export *job, const char *name, json_t *json, size_t flags,
+                                  phlox_error *error)
+{
+    char *const text = json ? json_dumps(json, flags) : NULL;
+    json_decref(json);
+    if (!text) return px_fail_memory(error, sizeof *job);
+    const phlox_status status =
+        px_export_write_file(job, name, (phlox_text){text, strlen(text)}, error);
+    free(text);
+    return status;
+}
+
 /* Forms that need no config.json have none to copy. */
 static phlox_status write_missing_config(const px_export *job, phlox_error *error)
 {
@@ -260,14 +288,8 @@ static phlox_status write_missing_tokenizer_config(const px_export *job, phlox_e
     set_text(json, "bos_token", bos, bos ? strlen(bos) : 0);
     set_text(json, "eos_token", eos, eos ? strlen(eos) : 0);
     set_text(json, "chat_template", checkpoint->chat_template.data, checkpoint->chat_template.size);
-    char *const text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
-    json_decref(json);
     json_decref(tokenizer);
-    if (!text) return px_fail_memory(error, sizeof *desc);
-    const phlox_status status =
-        px_export_write_file(job, "tokenizer_config.json", (phlox_text){text, strlen(text)}, error);
-    free(text);
-    return status;
+    return px_export_write_json(job, "tokenizer_config.json", json, JSON_INDENT(2), error);
 }
 
 phlox_status px_export_write_beside(const px_export *job, phlox_error *error)

@@ -55,6 +55,10 @@ typedef phlox_status px_export_rows_fn(void *user, const px_export_rows *rows, p
 px_export_item *px_export_find(const px_export *job, px_role role, int32_t layer);
 /* Groups of a row of integers; the last may be shorter. */
 int64_t px_export_groups(const px_export_item *item);
+/* Calls visit for every tensor, norms too, in the order of the network; a tied lm_head is none. Returns how
+ * many there are; visit NULL: only that. */
+size_t px_export_each(const px_export *job, void (*visit)(void *user, px_role role, int32_t layer),
+                      void *user);
 /* Whether every scale is a float16. */
 bool px_export_half_scales(const px_export_item *item);
 /* Whether an item is stored in a few bits, as integers or otherwise. */
@@ -81,6 +85,10 @@ phlox_status px_export_norm(const px_export *job, px_role role, int32_t layer, f
                             phlox_error *error);
 /* Writes the files that go with a model: config.json, the tokenizer and the like. */
 phlox_status px_export_write_beside(const px_export *job, phlox_error *error);
+/* Writes a JSON file of the directory, with the flags of json_dumps(), and drops the reference to `json`,
+ * which may be NULL when there was no memory for it. */
+phlox_status px_export_write_json(const px_export *job, const char *name, json_t *json, size_t flags,
+                                  phlox_error *error);
 /* Writes a file of the directory. */
 phlox_status px_export_write_file(const px_export *job, const char *name, phlox_text text,
                                   phlox_error *error);

@@ -153,8 +153,9 @@ static struct place *add_place(struct writer *w, const char *name, int64_t rows,
     return place;
 }
 
-static void add_tensor(struct writer *w, px_role role, int32_t layer)
+static void add_tensor(void *user, px_role role, int32_t layer)
 {
+    struct writer *const w = user;
     char name[PX_GGUF_NAME_SIZE] = "";
     const size_t used =
         px_role_is_layered(role) ? (size_t)snprintf(name, sizeof name, "blk.%d.", (int)layer) : 0;
@@ -174,16 +175,11 @@ static void add_tensor(struct writer *w, px_role role, int32_t layer)
 
 static phlox_status list_tensors(struct writer *w, phlox_error *error)
 {
-    static const px_role layered[] = {PX_INPUT_NORM, PX_QKV, PX_O, PX_POST_NORM, PX_GATE_UP, PX_DOWN};
     const px_desc *const desc = &w->job->checkpoint->desc;
-    const size_t most = (size_t)desc->num_hidden_layers * PX_COUNT(layered) + 5;
+    const size_t most = px_export_each(w->job, NULL, NULL) + 2;
     w->places = px_calloc(most, sizeof *w->places);
     if (!w->places) return px_fail_memory(error, most * sizeof *w->places);
-    add_tensor(w, PX_EMBEDDING, 0);
-    for (int32_t layer = 0; layer < desc->num_hidden_layers; layer++)
-        for (size_t i = 0; i < PX_COUNT(layered); i++) add_tensor(w, layered[i], layer);
-    add_tensor(w, PX_FINAL_NORM, 0);
-    if (!desc->tied_embeddings) add_tensor(w, PX_LM_HEAD, 0);
+    px_export_each(w->job, add_tensor, w);
     if (!desc->longrope) return PHLOX_OK;
     const px_gguf_encoding *const f32 = px_gguf_encoding_named("F32");
     add_place(w, "rope_factors_long.weight", 0, desc->rotary_dim / 2, f32)->factors = desc->long_factor;
@@ -329,10 +325,8 @@ static void write_note(const struct writer *w)
 {
     const bool none = strcmp(w->vocabulary.model, "no_vocab") == 0;
     snprintf(w->job->note, w->job->note_size,
-             none ? "llama.cpp will take ids only, since it %s; phlox reads the tokenizer.json that is in the file"
-                  : "llama.cpp makes other ids of a few texts, since it %s; phlox reads the tokenizer.json that "
-                    "is in the file",
-             w->vocabulary.deviation);
+             "llama.cpp %s, since it %s; phlox reads the tokenizer.json that is in the file",
+             none ? "will take ids only" : "makes other ids of a few texts", w->vocabulary.deviation);
 }
 
 static phlox_status write_file(struct writer *w, phlox_error *error)

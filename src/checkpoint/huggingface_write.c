@@ -68,8 +68,9 @@ static phlox_status check_words(const px_export *job, phlox_error *error)
 
 /* ---- what is in the files ------------------------------------------------------------------ */
 
-static void add_tensor(struct writer *w, px_role role, int32_t layer)
+static void add_tensor(void *user, px_role role, int32_t layer)
 {
+    struct writer *const w = user;
     struct place *const place = &w->places[w->count++];
     const bool is_norm = px_role_is_norm(role);
     if (px_role_is_layered(role))
@@ -87,16 +88,10 @@ static void add_tensor(struct writer *w, px_role role, int32_t layer)
 
 static phlox_status list_tensors(struct writer *w, phlox_error *error)
 {
-    static const px_role layered[] = {PX_INPUT_NORM, PX_QKV, PX_O, PX_POST_NORM, PX_GATE_UP, PX_DOWN};
-    const px_desc *const desc = &w->job->checkpoint->desc;
-    const size_t most = (size_t)desc->num_hidden_layers * PX_COUNT(layered) + 3;
-    w->places = px_calloc(most, sizeof *w->places);
-    if (!w->places) return px_fail_memory(error, most * sizeof *w->places);
-    add_tensor(w, PX_EMBEDDING, 0);
-    for (int32_t layer = 0; layer < desc->num_hidden_layers; layer++)
-        for (size_t i = 0; i < PX_COUNT(layered); i++) add_tensor(w, layered[i], layer);
-    add_tensor(w, PX_FINAL_NORM, 0);
-    if (!desc->tied_embeddings) add_tensor(w, PX_LM_HEAD, 0);
+    const size_t count = px_export_each(w->job, NULL, NULL);
+    w->places = px_calloc(count, sizeof *w->places);
+    if (!w->places) return px_fail_memory(error, count * sizeof *w->places);
+    px_export_each(w->job, add_tensor, w);
     uint64_t used = 0;
     for (size_t i = 0; i < w->count; i++) {
         struct place *const place = &w->places[i];
@@ -201,15 +196,6 @@ static phlox_status write_shard(const struct writer *w, size_t shard, phlox_erro
 
 /* ---- files of JSON ------------------------------------------------------------------------- */
 
-static phlox_status write_json(const px_export *job, const char *name, const json_t *json, phlox_error *error)
-{
-    char *const text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
-    if (!text) return px_fail_memory(error, sizeof *job);
-    const phlox_status status = px_export_write_file(job, name, (phlox_text){text, strlen(text)}, error);
-    free(text);
-    return status;
-}
-
 static phlox_status write_index(const struct writer *w, phlox_error *error)
 {
     if (w->shards == 1) return PHLOX_OK;
@@ -221,9 +207,7 @@ static phlox_status write_index(const struct writer *w, phlox_error *error)
     }
     json_t *const json = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)w->total,
                                    "weight_map", map);
-    const phlox_status status = write_json(w->job, "model.safetensors.index.json", json, error);
-    json_decref(json);
-    return status;
+    return px_export_write_json(w->job, "model.safetensors.index.json", json, JSON_INDENT(2), error);
 }
 
 static phlox_status read_config(const px_checkpoint *checkpoint, json_t **out, phlox_error *error)
@@ -249,9 +233,7 @@ static phlox_status write_config(const struct writer *w, phlox_error *error)
     json_object_set_new(config, "tie_word_embeddings", json_boolean(w->job->checkpoint->desc.tied_embeddings));
     json_object_del(config, "quantization_config");
     json_object_del(config, "compression_config");
-    const phlox_status status = write_json(w->job, "config.json", config, error);
-    json_decref(config);
-    return status;
+    return px_export_write_json(w->job, "config.json", config, JSON_INDENT(2), error);
 }
 
 /* ---- all of it ----------------------------------------------------------------------------- */

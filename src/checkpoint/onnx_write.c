@@ -3,8 +3,8 @@
 #include "checkpoint/onnx.h"
 
 #include "base/half.h"
-#include "base/json.h"
 #include "checkpoint/export.h"
+#include "checkpoint/onnx_genai.h"
 #include "checkpoint/onnx_network.h"
 
 #include <inttypes.h>
@@ -48,13 +48,6 @@ static px_onnx_type io_type(const px_export *job)
     if (format == PHLOX_WEIGHTS_F16) return PX_ONNX_FLOAT16;
     if (format == PHLOX_WEIGHTS_F32) return PX_ONNX_FLOAT;
     return job->words.provider == PHLOX_PROVIDER_CPU ? PX_ONNX_FLOAT : PX_ONNX_FLOAT16;
-}
-
-/* DirectML's GroupQueryAttention does not rotate; the others rotate pairs in eights. */
-static bool rotates_apart(const px_export *job)
-{
-    return job->words.provider == PHLOX_PROVIDER_DML ||
-           job->checkpoint->desc.rotary_dim % 16 != 0;
 }
 
 /* The builder's: symmetric int4 in blocks of 32, lm_head too, the embedding as floats. */
@@ -454,7 +447,7 @@ static phlox_status write_graph(struct writer *writer, phlox_error *error)
     const px_desc *const desc = &writer->job->checkpoint->desc;
     const bool is_dml = writer->job->words.provider == PHLOX_PROVIDER_DML;
     const bool has_window = desc->sliding_window && desc->sliding_window < desc->max_position;
-    const px_onnx_kind kind = {.io = writer->io, .rotates_apart = rotates_apart(writer->job),
+    const px_onnx_kind kind = {.io = writer->io, .rotates_apart = px_onnx_rotates_apart(writer->job),
                                .window = has_window && !is_dml ? desc->sliding_window : -1};
     const px_onnx_weight_source weights = {writer, add_norm, add_product, add_embedding, add_table};
     px_onnx_out out;
@@ -465,94 +458,6 @@ static phlox_status write_graph(struct writer *writer, phlox_error *error)
         status = px_export_write_file(writer->job, MODEL_FILE,
                                       (phlox_text){out.model.data, out.model.size}, error);
     px_onnx_free(&out);
-    return status;
-}
-
-/* pad_token_id of the source's config.json, else the first id that ends a text. */
-static int64_t pad_id(const px_checkpoint *checkpoint)
-{
-    int64_t pad = checkpoint->desc.eos_count ? checkpoint->desc.eos_ids[0] : 0;
-    json_t *config;
-    if (px_checkpoint_json_beside(checkpoint, "config.json", &config, NULL) != PHLOX_OK) return pad;
-    const json_t *const id = json_object_get(config, "pad_token_id");
-    if (json_is_integer(id) && json_integer_value(id) >= 0 &&
-        json_integer_value(id) < checkpoint->desc.vocab_size)
-        pad = json_integer_value(id);
-    json_decref(config);
-    return pad;
-}
-
-static json_t *providers(phlox_provider provider)
-{
-    if (provider == PHLOX_PROVIDER_CUDA)
-        return json_pack("[{s:{s:s}}]", "cuda", "enable_cuda_graph", "0");
-    if (provider == PHLOX_PROVIDER_DML)
-        return json_pack("[{s:{s:s}}]", "dml", "enable_graph_capture", "1");
-    return json_array();
-}
-
-static json_t *decoder(const px_export *job)
-{
-    const px_desc *const desc = &job->checkpoint->desc;
-    json_t *const inputs = json_pack("{s:s, s:s, s:s, s:s}", "input_ids", "input_ids",
-                                     "attention_mask", "attention_mask", "past_key_names",
-                                     "past_key_values.%d.key", "past_value_names",
-                                     "past_key_values.%d.value");
-    if (rotates_apart(job))
-        json_object_set_new(inputs, "position_ids", json_string("position_ids"));
-    return json_pack("{s:{s:s, s:o}, s:s, s:i, s:i, s:o, s:{s:s, s:s, s:s}, s:i, s:i, s:i}",
-                     "session_options", "log_id", "onnxruntime-genai", "provider_options",
-                     providers(job->words.provider), "filename", MODEL_FILE, "head_size",
-                     desc->head_dim, "hidden_size", desc->hidden_size, "inputs", inputs, "outputs",
-                     "logits", "logits", "present_key_names", "present.%d.key",
-                     "present_value_names", "present.%d.value", "num_attention_heads",
-                     desc->num_attention_heads, "num_hidden_layers", desc->num_hidden_layers,
-                     "num_key_value_heads", desc->num_key_value_heads);
-}
-
-/* The runtime allocates keys and values of max_length tokens at once, 50 GB of float16 for Phi-3-mini-128k:
- * a program that says nothing gets a context of usual size, and may ask for more. */
-enum { MAX_LENGTH = 4096 };
-
-static json_t *search(const px_desc *desc)
-{
-    return json_pack("{s:f, s:b, s:b, s:f, s:i, s:i, s:i, s:i, s:i, s:b, s:f, s:f, s:i, s:f}",
-                     "diversity_penalty", 0.0, "do_sample", (int)desc->do_sample, "early_stopping",
-                     1, "length_penalty", 1.0, "max_length",
-                     PX_MIN(desc->max_position, MAX_LENGTH), "min_length", 0,
-                     "no_repeat_ngram_size", 0, "num_beams", 1, "num_return_sequences", 1,
-                     "past_present_share_buffer", 1, "repetition_penalty",
-                     desc->repetition_penalty, "temperature", desc->temperature, "top_k",
-                     desc->top_k, "top_p", desc->top_p);
-}
-
-static json_t *eos_ids(const px_desc *desc)
-{
-    json_t *const ids = json_array();
-    for (size_t i = 0; i < desc->eos_count; i++)
-        json_array_append_new(ids, json_integer(desc->eos_ids[i]));
-    return ids;
-}
-
-/* https://onnxruntime.ai/docs/genai/reference/config.html */
-static phlox_status write_config(const px_export *job, phlox_error *error)
-{
-    const px_desc *const desc = &job->checkpoint->desc;
-    json_t *const json = json_pack(
-        "{s:{s:i, s:o, s:o, s:I, s:s, s:i}, s:o}", "model", "context_length", desc->max_position,
-        "decoder", decoder(job), "eos_token_id", eos_ids(desc), "pad_token_id",
-        (json_int_t)pad_id(job->checkpoint), "type", "phi3", "vocab_size", desc->vocab_size,
-        "search", search(desc));
-    if (!json) return px_fail_memory(error, sizeof *desc);
-    if (desc->bos_id >= 0)
-        json_object_set_new(json_object_get(json, "model"), "bos_token_id",
-                            json_integer(desc->bos_id));
-    char *const text = json_dumps(json, JSON_INDENT(4) | JSON_REAL_PRECISION(9));
-    json_decref(json);
-    if (!text) return px_fail_memory(error, sizeof *desc);
-    const phlox_status status =
-        px_export_write_file(job, "genai_config.json", (phlox_text){text, strlen(text)}, error);
-    free(text);
     return status;
 }
 
@@ -580,7 +485,7 @@ phlox_status px_onnx_write(px_export *job, phlox_error *error)
     char path[4096];
     snprintf(path, sizeof path, "%s/" DATA_FILE, job->out);
     phlox_status status = px_export_write_beside(job, error);
-    if (status == PHLOX_OK) status = write_config(job, error);
+    if (status == PHLOX_OK) status = px_onnx_write_genai(job, MODEL_FILE, error);
     if (status == PHLOX_OK) status = px_out_open(&writer.data, path, 0, error);
     if (status == PHLOX_OK) status = write_graph(&writer, error);
     if (status == PHLOX_OK) status = fill(&writer, error);
