@@ -1,23 +1,14 @@
 /* GGUF files: every tensor against gguf's own dequantization, logits against transformers, and files
  * that were made to hurt. tests/golden/make_gguf.py made the fixtures. */
-#include "support.h"
+#include "checkpoints.h"
 
 #include "base/json.h"
-#include "checkpoint/checkpoint.h"
 #include "checkpoint/gguf_config.h"
 #include "checkpoint/gguf_file.h"
 
 #include <phlox/tools.h>
 
 #define GGUF PHLOX_SOURCE_DIR "/tests/golden/gguf"
-
-static px_checkpoint *open_path(const char *path)
-{
-    px_checkpoint *checkpoint = NULL;
-    phlox_error error;
-    MUST(px_checkpoint_open(path, &checkpoint, &error));
-    return checkpoint;
-}
 
 /* ---- tensors ------------------------------------------------------------------------------- */
 
@@ -63,7 +54,7 @@ static void check_tensors(const char *path, const char *name, void *user)
     if (!test_exists(file)) return;
     json_t *const wanted = json_load_file(file, 0, NULL);
     assert_non_null(wanted);
-    px_checkpoint *checkpoint = open_path(path);
+    px_checkpoint *checkpoint = test_open(path);
     assert_string_equal(checkpoint->form, "gguf");
     size_t tensors = 0;
     for (int role = 0; role < PX_ROLES; role++) {
@@ -128,7 +119,7 @@ static void steps_are_of_scales(void **state)
     static const px_role roles[] = {PX_EMBEDDING, PX_QKV, PX_O, PX_GATE_UP, PX_LM_HEAD};
     for (size_t i = 0; i < PX_COUNT(members) * PX_COUNT(roles); i++) {
         char path[TEST_PATH];
-        px_checkpoint *checkpoint = open_path(test_path(path, GGUF "/%s", members[i / PX_COUNT(roles)]));
+        px_checkpoint *checkpoint = test_open(test_path(path, GGUF "/%s", members[i / PX_COUNT(roles)]));
         const px_tensor *const tensor =
             px_checkpoint_tensor(checkpoint, roles[i % PX_COUNT(roles)], 0);
         assert_non_null(tensor->integers.read_steps);
@@ -150,7 +141,7 @@ static void integers_stay_integers(void **state)
                  {"q2_k", 4, "Q4_K", true},  {"q3_k_m", 8, "Q5_K", true}, {"q5_k_m", 8, "Q6_K", false}};
     for (size_t i = 0; i < PX_COUNT(cases); i++) {
         char path[TEST_PATH];
-        px_checkpoint *checkpoint = open_path(test_path(path, GGUF "/%s", cases[i].member));
+        px_checkpoint *checkpoint = test_open(test_path(path, GGUF "/%s", cases[i].member));
         const px_tensor *const qkv = px_checkpoint_tensor(checkpoint, PX_QKV, 0);
         assert_true(checkpoint->quantized);
         assert_int_equal(qkv->integers.bits, cases[i].bits);
@@ -164,7 +155,7 @@ static void integers_stay_integers(void **state)
         assert_int_equal(qkv->load != NULL, cases[i].minima || is_k);
         px_checkpoint_close(&checkpoint);
     }
-    px_checkpoint *checkpoint = open_path(GGUF "/f16");
+    px_checkpoint *checkpoint = test_open(GGUF "/f16");
     assert_false(checkpoint->quantized);
     assert_int_equal(checkpoint->type, PX_FLOAT_F16);
     px_checkpoint_close(&checkpoint);
@@ -175,7 +166,7 @@ static void integers_stay_integers(void **state)
 static void keys_become_the_descriptor(void **state)
 {
     (void)state;
-    px_checkpoint *checkpoint = open_path(GGUF "/longrope");
+    px_checkpoint *checkpoint = test_open(GGUF "/longrope");
     const px_desc *desc = &checkpoint->desc;
     assert_int_equal(desc->hidden_size, 96);
     assert_int_equal(desc->num_attention_heads, 3);
@@ -193,11 +184,11 @@ static void keys_become_the_descriptor(void **state)
     assert_int_equal(desc->eos_ids[0], 2);
     assert_int_equal(checkpoint->tokenizer_json.size, 0);
     px_checkpoint_close(&checkpoint);
-    checkpoint = open_path(GGUF "/window");
+    checkpoint = test_open(GGUF "/window");
     assert_int_equal(checkpoint->desc.sliding_window, 11);
     assert_int_equal(checkpoint->type, PX_FLOAT_BF16);
     px_checkpoint_close(&checkpoint);
-    checkpoint = open_path(GGUF "/v2");
+    checkpoint = test_open(GGUF "/v2");
     assert_int_equal(checkpoint->desc.sliding_window, 0);
     assert_false(checkpoint->desc.longrope);
     px_checkpoint_close(&checkpoint);
@@ -304,12 +295,12 @@ static void opens_files_directories_and_parts(void **state)
     static const char *const paths[] = {GGUF "/split", GGUF "/split/model-00001-of-00003.gguf",
                                         GGUF "/split/model-00003-of-00003.gguf"};
     for (size_t i = 0; i < PX_COUNT(paths); i++) {
-        px_checkpoint *checkpoint = open_path(paths[i]);
+        px_checkpoint *checkpoint = test_open(paths[i]);
         assert_int_equal(checkpoint->desc.num_hidden_layers, 2);
         assert_non_null(checkpoint->state);
         px_checkpoint_close(&checkpoint);
     }
-    px_checkpoint *checkpoint = open_path(GGUF "/q8_0/model.gguf");
+    px_checkpoint *checkpoint = test_open(GGUF "/q8_0/model.gguf");
     px_checkpoint_close(&checkpoint);
 }
 
@@ -562,7 +553,7 @@ static void control_tokens_among_the_words(void **state)
     const int32_t normal = 1;
     memcpy(h.bytes + types + 4 * (count - 2), &normal, 4);
     test_write(h.path, h.bytes, h.size);
-    px_checkpoint *checkpoint = open_path(h.path);
+    px_checkpoint *checkpoint = test_open(h.path);
     char expected[64];
     snprintf(expected, sizeof expected, "{\"id\":%d,\"content\":\"<|end|>\"", (int)count - 2);
     if (!strstr(checkpoint->tokenizer_json.data, expected)) fail_msg("no %s", expected);

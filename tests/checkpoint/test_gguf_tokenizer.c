@@ -79,39 +79,14 @@ static px_tokenizer *tokenizer_of(phlox_text file)
 static void known_answers(void **state)
 {
     (void)state;
-    static const char mark[] = "\n__ggml_vocab_test__\n";
-    size_t size = 0, texts_size = 0, answers_size = 0;
+    size_t size = 0;
     char *const file = read_shared("ggml-vocab-phi-3.gguf", &size);
-    char *const texts = read_shared("ggml-vocab-phi-3.gguf.inp", &texts_size);
-    char *const answers = read_shared("ggml-vocab-phi-3.gguf.out", &answers_size);
-    if (!file || !texts || !answers) skip();
+    if (!file) skip();
     px_tokenizer *const t = tokenizer_of((phlox_text){file, size});
-    texts[texts_size] = answers[answers_size] = '\0';
-    const char *text = texts;
-    char *line = answers;
-    int count = 0;
-    for (; line != NULL && line < answers + answers_size; count++) {
-        const char *const end = strstr(text, mark);
-        const phlox_text input = {text, end ? (size_t)(end - text) : strlen(text)};
-        char *next = strchr(line, '\n');
-        if (next != NULL) *next++ = '\0';
-        px_ids want = {0}, got = encode(t, input, 0);
-        for (char *at = line, *stop;; at = stop) {
-            const int32_t id = (int32_t)strtol(at, &stop, 10);
-            if (stop == at) break;
-            assert_ok(px_ids_add(&want, &id, 1, error));
-        }
-        assert_ids(&got, &want, input);
-        px_ids_free(&want);
-        px_ids_free(&got);
-        text += input.size + (end ? sizeof mark - 1 : 0);
-        line = next;
-    }
-    assert_int_equal(count, 46);
+    const bool there = check_known_answers(t);
     px_tokenizer_free(t);
     free(file);
-    free(texts);
-    free(answers);
+    if (!there) skip();
 }
 
 /* A GGUF file of keys, written by hand. */

@@ -1,13 +1,10 @@
 /* GGUF files that phlox writes: blocks against ggml, stored integers bit for bit, what is read back
  * from them, and what cannot be written. tests/golden/make_gguf_exports.py made the truth. */
-#include "support.h"
+#include "checkpoints.h"
 
 #include "base/half.h"
-#include "checkpoint/checkpoint.h"
 #include "checkpoint/gguf_file.h"
 #include "checkpoint/gguf_quantize.h"
-
-#include <phlox/tools.h>
 
 #define GOLDEN PHLOX_SOURCE_DIR "/tests/golden"
 
@@ -40,14 +37,6 @@ static phlox_model_options read_words(const char *words)
     return options;
 }
 
-static px_checkpoint *open_path(const char *path)
-{
-    px_checkpoint *checkpoint = NULL;
-    phlox_error error;
-    MUST(px_checkpoint_open(path, &checkpoint, &error));
-    return checkpoint;
-}
-
 /* The matrices in the order of the network. Returns how many. */
 static size_t list_matrices(const px_checkpoint *checkpoint, const px_tensor **out, size_t most)
 {
@@ -62,38 +51,6 @@ static size_t list_matrices(const px_checkpoint *checkpoint, const px_tensor **o
 }
 
 enum { MOST_MATRICES = 64 };
-
-static float *load(const px_tensor *tensor)
-{
-    float *const values = malloc((size_t)(tensor->rows * tensor->columns) * sizeof *values);
-    void *const scratch = malloc(px_tensor_scratch(tensor, tensor->rows) + 1);
-    assert_non_null(values);
-    assert_non_null(scratch);
-    px_tensor_load(tensor, 0, tensor->rows, values, scratch);
-    free(scratch);
-    return values;
-}
-
-/* Every value of every tensor, norms too. */
-static void check_same_values(const px_checkpoint *a, const px_checkpoint *b)
-{
-    for (int role = 0; role < PX_ROLES; role++) {
-        const int32_t count = px_role_is_layered((px_role)role) ? a->desc.num_hidden_layers : 1;
-        for (int32_t layer = 0; layer < count; layer++) {
-            const px_tensor *const x = px_checkpoint_tensor(a, (px_role)role, layer);
-            const px_tensor *const y = px_checkpoint_tensor(b, (px_role)role, layer);
-            assert_int_equal(!x, !y);
-            if (!x) continue;
-            assert_int_equal(x->rows, y->rows);
-            assert_int_equal(x->columns, y->columns);
-            float *const one = load(x), *const other = load(y);
-            if (memcmp(one, other, (size_t)(x->rows * x->columns) * sizeof *one) != 0)
-                fail_msg("%s: other values than in %s", y->name, a->path);
-            free(one);
-            free(other);
-        }
-    }
-}
 
 static void check_same_floats(const float *a, const float *b, int32_t count)
 {
@@ -134,41 +91,6 @@ static void check_same_ends(const px_desc *a, const px_desc *b)
                 a->repetition_penalty == b->repetition_penalty);
 }
 
-/* Runs 8 ids in float32. */
-static float *logits_of(const char *path, size_t *count)
-{
-    static const int32_t ids[] = {3, 1, 4, 1, 5, 9, 2, 6};
-    phlox_model *model = NULL;
-    phlox_session *session = NULL;
-    phlox_model_options options;
-    phlox_model_info info;
-    phlox_error error;
-    phlox_model_options_init(&options);
-    options.no_cache = options.exact = true;
-    options.threads = 2;
-    options.weight_format = PHLOX_WEIGHTS_F32;
-    MUST(phlox_model_open(path, &options, &model, &error));
-    phlox_model_get_info(model, &info);
-    *count = PX_COUNT(ids) * (size_t)info.vocab_size;
-    float *const logits = malloc(*count * sizeof *logits);
-    assert_non_null(logits);
-    MUST(phlox_session_create(model, &session, &error));
-    MUST(phlox_session_append(session, ids, PX_COUNT(ids), logits, NULL, NULL, &error));
-    phlox_session_close(&session);
-    phlox_model_close(&model);
-    return logits;
-}
-
-static void check_same_logits(const char *a, const char *b)
-{
-    size_t count, other;
-    float *const wanted = logits_of(a, &count), *const got = logits_of(b, &other);
-    assert_int_equal(count, other);
-    assert_memory_equal(wanted, got, count * sizeof *got);
-    free(wanted);
-    free(got);
-}
-
 /* ---- blocks -------------------------------------------------------------------------------- */
 
 static void hard_blocks(void **state)
@@ -201,7 +123,7 @@ static void hard_blocks(void **state)
 
 static uint32_t sum_of(const char *path)
 {
-    px_checkpoint *checkpoint = open_path(path);
+    px_checkpoint *checkpoint = test_open(path);
     const px_tensor *tensors[MOST_MATRICES];
     const size_t count = list_matrices(checkpoint, tensors, MOST_MATRICES);
     uint32_t sum = 0;
@@ -261,7 +183,7 @@ static void which_blocks(void **state)
         test_path(source, GOLDEN "/family/%s", cases[i].member);
         MUST(phlox_export(source, "gguf", test_path(out, "%s/%zu", directory, i), &options, NULL, &result, &error));
         assert_string_equal(result.weights, cases[i].weights);
-        px_checkpoint *checkpoint = open_path(out);
+        px_checkpoint *checkpoint = test_open(out);
         const bool tied = checkpoint->desc.tied_embeddings;
         const px_tensor *const head = px_checkpoint_tensor(checkpoint, tied ? PX_EMBEDDING : PX_LM_HEAD, 0);
         if (strstr(cases[i].weights, "Q8_0")) assert_string_equal(head->encoding, "Q8_0");
@@ -289,14 +211,14 @@ static void check_member(const char *path, const char *name, void *user)
         return;
     }
     MUST(phlox_export(path, "gguf", out, NULL, NULL, NULL, &error));
-    px_checkpoint *source = open_path(path), *made = open_path(out);
+    px_checkpoint *source = test_open(path), *made = test_open(out);
     assert_string_equal(made->form, "gguf");
     check_same_network(&source->desc, &made->desc);
     check_same_ends(&source->desc, &made->desc);
-    check_same_values(source, made);
+    test_same_weights(source, made);
     px_checkpoint_close(&source);
     px_checkpoint_close(&made);
-    check_same_logits(path, out);
+    test_same_logits(path, out);
     round->count++;
 }
 
@@ -322,7 +244,7 @@ static void sampling(void **state)
                     "\"min_p\": 0.05, \"repetition_penalty\": 1.1, \"eos_token_id\": [121, 127]}");
     phlox_error error;
     MUST(phlox_export(directory, "gguf", test_path(out, "%s/out.gguf", directory), NULL, NULL, NULL, &error));
-    px_checkpoint *source = open_path(directory), *made = open_path(out);
+    px_checkpoint *source = test_open(directory), *made = test_open(out);
     assert_true(made->desc.do_sample);
     check_same_ends(&source->desc, &made->desc);
     px_checkpoint_close(&source);
@@ -363,7 +285,7 @@ static void check_held_values(const px_checkpoint *source, const px_checkpoint *
     const size_t count = list_matrices(source, from, MOST_MATRICES);
     assert_int_equal(list_matrices(made, to, MOST_MATRICES), count);
     for (size_t i = 0; i < count; i++) {
-        float *const wanted = load(from[i]), *const got = load(to[i]);
+        float *const wanted = test_load(from[i], from[i]->rows), *const got = test_load(to[i], to[i]->rows);
         const size_t values = (size_t)(from[i]->rows * from[i]->columns);
         if (is_held(from[i])) {
             assert_memory_equal(wanted, got, values * sizeof *got);
@@ -386,7 +308,7 @@ static void check_integers(const char *path, const char *name, void *user)
     phlox_export_options words;
     phlox_export_options_init(&words);
     test_path(out, "%s/%s-%zu.gguf", seen->directory, name, seen->exact + seen->rounded);
-    px_checkpoint *source = open_path(path);
+    px_checkpoint *source = test_open(path);
     const char *const lost = first_lost(source);
     if (lost) {
         MUST_FAIL(phlox_export(path, "gguf", out, NULL, NULL, NULL, &error), PHLOX_ERROR_UNSUPPORTED, lost);
@@ -395,13 +317,13 @@ static void check_integers(const char *path, const char *name, void *user)
         words.accept_loss = true;
     }
     MUST(phlox_export(path, "gguf", out, NULL, &words, &result, &error));
-    px_checkpoint *made = open_path(out);
+    px_checkpoint *made = test_open(out);
     check_same_network(&source->desc, &made->desc);
     check_held_values(source, made);
-    if (!lost) check_same_values(source, made);
+    if (!lost) test_same_weights(source, made);
     px_checkpoint_close(&made);
     px_checkpoint_close(&source);
-    if (!lost) check_same_logits(path, out);
+    if (!lost) test_same_logits(path, out);
     (*(lost ? &seen->rounded : &seen->exact))++;
     for (char *word = strtok(result.weights, ", "); word; word = strtok(NULL, ", "))
         px_describe_once(seen->weights, sizeof seen->weights, word);
@@ -448,7 +370,7 @@ static void packed_integers(void **state)
         px_gguf_pack(encoding, &rows, out);
         px_tensor made = {.rows = ROWS, .columns = COLUMNS, .data = out};
         px_gguf_describe(encoding, &made);
-        float *const got = load(&made);
+        float *const got = test_load(&made, made.rows);
         for (int i = 0; i < ROWS * COLUMNS; i++) {
             const int group = grouped ? i / 32 : i / COLUMNS;
             const float wanted = (float)(q[i] - zeros[group]) * scales[group];
@@ -492,7 +414,7 @@ static void check_again(const char *path, const char *name, void *user)
     if (strstr(name, ".json")) return; /* beside the fixtures */
     test_path(out, "%s/%s.gguf", round->directory, name);
     MUST(phlox_export(path, "gguf", out, NULL, NULL, NULL, &error));
-    px_checkpoint *source = open_path(path), *made = open_path(out);
+    px_checkpoint *source = test_open(path), *made = test_open(out);
     size_t size;
     char *const bytes = test_read(out, &size);
     px_gguf gguf;
@@ -512,7 +434,7 @@ static void check_again(const char *path, const char *name, void *user)
     }
     check_same_network(&source->desc, &made->desc);
     check_same_ends(&source->desc, &made->desc);
-    check_same_values(source, made);
+    test_same_weights(source, made);
     assert_int_equal(source->tokenizer_json.size > 0, made->tokenizer_json.size > 0);
     assert_int_equal(source->chat_template.size, made->chat_template.size);
     assert_int_equal(size, gguf.header_size + (size_t)(gguf.tensors[gguf.tensor_count - 1].offset +
@@ -538,7 +460,7 @@ static void again(void **state)
     MUST(phlox_export(GOLDEN "/gguf/q4_k_m", "gguf", test_path(out, "%s/wide", directory), &options, NULL, &result,
                       &error));
     assert_string_equal(result.weights, "f32");
-    check_same_logits(GOLDEN "/gguf/q4_k_m", out);
+    test_same_logits(GOLDEN "/gguf/q4_k_m", out);
     options = read_words("bf16");
     MUST_FAIL(phlox_export(GOLDEN "/gguf/q4_k_m", "gguf", test_path(out, "%s/half", directory), &options, NULL,
                            NULL, &error), PHLOX_ERROR_UNSUPPORTED, "Q4_K");

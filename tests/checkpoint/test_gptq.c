@@ -1,73 +1,12 @@
 /* GPTQ and AWQ checkpoints: every weight of the fixtures as NumPy decodes it, what is refused by name, and
  * tensors that do not fit. */
-#include "support.h"
+#include "checkpoints.h"
 
 #include "base/json.h"
-#include "checkpoint/checkpoint.h"
-
-#include <phlox/tools.h>
 
 #define FIXTURES PHLOX_SOURCE_DIR "/tests/golden/gptq"
 
-static uint64_t fnv(const void *data, size_t size)
-{
-    const unsigned char *const bytes = data;
-    uint64_t sum = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < size; i++) sum = (sum ^ bytes[i]) * UINT64_C(0x100000001b3);
-    return sum;
-}
-
 /* ---- weights ------------------------------------------------------------------------------- */
-
-static const px_tensor *find(const px_checkpoint *checkpoint, const char *name)
-{
-    int layer = 0, used = 0;
-    const bool layered = sscanf(name, "model.layers.%d.%n", &layer, &used) == 1;
-    for (int role = 0; role < PX_ROLES; role++)
-        if (px_role_is_layered((px_role)role) == layered &&
-            strcmp(px_role_parameter((px_role)role), name + (layered ? used : 0)) == 0)
-            return px_checkpoint_tensor(checkpoint, (px_role)role, layer);
-    return NULL;
-}
-
-/* `step` rows at a time, since where a row lies in a word depends on its number. */
-static uint64_t sum_of(const px_tensor *tensor, int64_t step)
-{
-    const size_t size = (size_t)(tensor->rows * tensor->columns);
-    float *const weights = malloc(size * sizeof *weights);
-    void *const scratch = malloc(px_tensor_scratch(tensor, step) + 1);
-    assert_non_null(weights);
-    assert_non_null(scratch);
-    for (int64_t row = 0; row < tensor->rows; row += step)
-        px_tensor_load(tensor, row, PX_MIN(step, tensor->rows - row), weights + row * tensor->columns,
-                       scratch);
-    const uint64_t sum = fnv(weights, size * sizeof *weights);
-    free(weights);
-    free(scratch);
-    return sum;
-}
-
-/* All matrices of a checkpoint are those of a fixture. */
-static void check_weights(const px_checkpoint *checkpoint, const char *fixture)
-{
-    char file[TEST_PATH];
-    size_t size, count = 0;
-    char *const lines = test_read(test_path(file, FIXTURES "/%s/tensors.txt", fixture), &size);
-    for (char *line = lines; *line; line = strchr(line, '\n') + 1, count++) {
-        char parameter[128];
-        long long rows, columns;
-        unsigned long long sum;
-        assert_int_equal(sscanf(line, "%127s %lld %lld %llx", parameter, &rows, &columns, &sum), 4);
-        const px_tensor *const tensor = find(checkpoint, parameter);
-        if (!tensor) fail_msg("%s: %s is absent", fixture, parameter);
-        assert_int_equal(tensor->rows, rows);
-        assert_int_equal(tensor->columns, columns);
-        if (sum_of(tensor, tensor->rows) != sum || sum_of(tensor, 3) != sum)
-            fail_msg("%s: %s has other weights", fixture, parameter);
-    }
-    assert_int_equal(count, 4 * checkpoint->desc.num_hidden_layers + 1 + !checkpoint->desc.tied_embeddings);
-    free(lines);
-}
 
 static const struct {
     const char *name, *stored;
@@ -94,7 +33,7 @@ static void check_fixture(const char *path, const char *name, void *user)
     assert_string_equal(stored, wanted[known].stored);
     assert_string_equal(checkpoint->form, "huggingface");
     assert_true(checkpoint->quantized);
-    check_weights(checkpoint, name);
+    test_listed_weights(checkpoint, path);
     px_checkpoint_close(&checkpoint);
 }
 
@@ -122,7 +61,7 @@ static void exports(void **state)
                           test_path(out, "%s/out", directory), &options, NULL, NULL, &error));
         MUST(px_checkpoint_open(out, &checkpoint, &error));
         assert_string_equal(checkpoint->form, "openvino");
-        check_weights(checkpoint, names[i]);
+        test_listed_weights(checkpoint, source);
         px_checkpoint_close(&checkpoint);
         char *text = test_read(test_path(file, "%s/config.json", source), &size);
         MUST(px_json_parse((phlox_text){text, size}, file, true, &before, &error));
@@ -264,7 +203,7 @@ static phlox_status open_made(const px_buffer *file, const char *config, const c
     phlox_status status = px_checkpoint_open_memory(files, PX_COUNT(files), &checkpoint, error);
     for (int role = 0; role < PX_ROLES && status == PHLOX_OK; role++) {
         const px_tensor *const tensor = px_checkpoint_tensor(checkpoint, (px_role)role, 0);
-        if (tensor) sum_of(tensor, 5);
+        if (tensor) test_sum(tensor, 5);
         if (!tensor || !tensor->integers.bits) continue;
         uint8_t q[128 * 32], zeros[128 * 32];
         float scales[128 * 32];

@@ -1,20 +1,9 @@
 /* Safetensors that phlox writes: the family byte for byte, other forms widened bit for bit. */
-#include "support.h"
+#include "checkpoints.h"
 
 #include "base/json.h"
-#include "checkpoint/checkpoint.h"
-
-#include <phlox/tools.h>
 
 #define GOLDEN PHLOX_SOURCE_DIR "/tests/golden"
-
-static px_checkpoint *open_path(const char *path)
-{
-    px_checkpoint *checkpoint = NULL;
-    phlox_error error;
-    MUST(px_checkpoint_open(path, &checkpoint, &error));
-    return checkpoint;
-}
 
 static json_t *config_of(const char *directory)
 {
@@ -43,7 +32,7 @@ static void check_member(const char *path, const char *name, void *user)
     phlox_error error;
     test_path(out, "%s/%s", round->directory, name);
     MUST(phlox_export(path, "huggingface", out, NULL, NULL, NULL, &error));
-    px_checkpoint *source = open_path(path), *made = open_path(out);
+    px_checkpoint *source = test_open(path), *made = test_open(out);
     assert_string_equal(made->form, "huggingface");
     for (int role = 0; role < PX_ROLES; role++) {
         const int32_t count = px_role_is_layered((px_role)role) ? source->desc.num_hidden_layers : 1;
@@ -81,31 +70,6 @@ static void family(void **state)
     test_remove(directory);
 }
 
-/* Runs 8 ids in float32. */
-static float *logits_of(const char *path, size_t *count)
-{
-    static const int32_t ids[] = {3, 1, 4, 1, 5, 9, 2, 6};
-    phlox_model *model = NULL;
-    phlox_session *session = NULL;
-    phlox_model_options options;
-    phlox_model_info info;
-    phlox_error error;
-    phlox_model_options_init(&options);
-    options.no_cache = options.exact = true;
-    options.threads = 2;
-    options.weight_format = PHLOX_WEIGHTS_F32;
-    MUST(phlox_model_open(path, &options, &model, &error));
-    phlox_model_get_info(model, &info);
-    *count = PX_COUNT(ids) * (size_t)info.vocab_size;
-    float *const logits = malloc(*count * sizeof *logits);
-    assert_non_null(logits);
-    MUST(phlox_session_create(model, &session, &error));
-    MUST(phlox_session_append(session, ids, PX_COUNT(ids), logits, NULL, NULL, &error));
-    phlox_session_close(&session);
-    phlox_model_close(&model);
-    return logits;
-}
-
 /* Integers are an error, widened with fp32, and rounded to float16 where that is accepted. */
 static void check_form(const char *path, const char *name, void *user)
 {
@@ -118,7 +82,7 @@ static void check_form(const char *path, const char *name, void *user)
     if (strstr(name, ".json")) return; /* beside the fixtures */
     phlox_model_options_init(&options);
     phlox_export_options_init(&words);
-    px_checkpoint *source = open_path(path);
+    px_checkpoint *source = test_open(path);
     const bool quantized = source->quantized;
     px_checkpoint_close(&source);
     test_path(out, "%s/%zu", round->directory, round->count);
@@ -130,12 +94,7 @@ static void check_form(const char *path, const char *name, void *user)
     options.weight_format = PHLOX_WEIGHTS_F32;
     MUST(phlox_export(path, "huggingface", out, &options, NULL, &result, &error));
     assert_string_equal(result.weights, "f32");
-    size_t count, other;
-    float *const wanted = logits_of(path, &count), *const got = logits_of(out, &other);
-    assert_int_equal(count, other);
-    if (memcmp(wanted, got, count * sizeof *got) != 0) fail_msg("%s: other logits", path);
-    free(wanted);
-    free(got);
+    test_same_logits(path, out);
     json_t *const config = config_of(out);
     assert_null(json_object_get(config, "quantization_config"));
     assert_string_equal(type_in(config), "float32");

@@ -1,6 +1,6 @@
 /* ONNX Runtime GenAI directories: every weight of the fixtures as NumPy decodes it, and files that are
  * damaged or made to harm. */
-#include "support.h"
+#include "checkpoints.h"
 
 #include "base/os.h"
 #include "checkpoint/onnx.h"
@@ -9,65 +9,7 @@
 
 #define FIXTURES PHLOX_SOURCE_DIR "/tests/golden/onnx"
 
-static uint64_t fnv(const void *data, size_t size)
-{
-    const unsigned char *const bytes = data;
-    uint64_t sum = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < size; i++) sum = (sum ^ bytes[i]) * UINT64_C(0x100000001b3);
-    return sum;
-}
-
 /* ---- weights ------------------------------------------------------------------------------- */
-
-static const px_tensor *find(const px_checkpoint *checkpoint, const char *name)
-{
-    int layer = 0, used = 0;
-    const bool layered = sscanf(name, "model.layers.%d.%n", &layer, &used) == 1;
-    for (int role = 0; role < PX_ROLES; role++)
-        if (px_role_is_layered((px_role)role) == layered &&
-            strcmp(px_role_parameter((px_role)role), name + (layered ? used : 0)) == 0)
-            return px_checkpoint_tensor(checkpoint, (px_role)role, layer);
-    return NULL;
-}
-
-/* `step` rows at a time, since how a row is reached may depend on where one begins. */
-static uint64_t sum_of(const px_tensor *tensor, int64_t step)
-{
-    const size_t size = (size_t)(tensor->rows * tensor->columns);
-    float *const weights = malloc(size * sizeof *weights);
-    void *const scratch = malloc(px_tensor_scratch(tensor, step) + 1);
-    assert_non_null(weights);
-    assert_non_null(scratch);
-    for (int64_t row = 0; row < tensor->rows; row += step)
-        px_tensor_load(tensor, row, PX_MIN(step, tensor->rows - row), weights + row * tensor->columns,
-                       scratch);
-    const uint64_t sum = fnv(weights, size * sizeof *weights);
-    free(weights);
-    free(scratch);
-    return sum;
-}
-
-/* All matrices are those of tensors.txt. */
-static void check_weights(const px_checkpoint *checkpoint, const char *path)
-{
-    char file[TEST_PATH];
-    size_t size, count = 0;
-    char *const lines = test_read(test_path(file, "%s/tensors.txt", path), &size);
-    for (char *line = lines; *line; line = strchr(line, '\n') + 1, count++) {
-        char parameter[128];
-        long long rows, columns;
-        unsigned long long sum;
-        assert_int_equal(sscanf(line, "%127s %lld %lld %llx", parameter, &rows, &columns, &sum), 4);
-        const px_tensor *const tensor = find(checkpoint, parameter);
-        if (!tensor) fail_msg("%s: %s is absent", path, parameter);
-        assert_int_equal(tensor->rows, rows);
-        assert_int_equal(tensor->columns, columns);
-        if (sum_of(tensor, tensor->rows) != sum || sum_of(tensor, 3) != sum)
-            fail_msg("%s: %s has other weights", path, parameter);
-    }
-    assert_int_equal(count, 4 * checkpoint->desc.num_hidden_layers + 1 + !checkpoint->desc.tied_embeddings);
-    free(lines);
-}
 
 static void check_fixture(const char *path, const char *name, void *user)
 {
@@ -97,7 +39,7 @@ static void check_fixture(const char *path, const char *name, void *user)
     while (known < PX_COUNT(wanted) && strcmp(wanted[known].name, name) != 0) known++;
     assert_true(known < PX_COUNT(wanted));
     assert_string_equal(stored, wanted[known].stored);
-    check_weights(checkpoint, path);
+    test_listed_weights(checkpoint, path);
     px_checkpoint_close(&checkpoint);
 }
 
@@ -125,7 +67,7 @@ static void check_variant(const char *path, const char *name, void *user)
         return;
     }
     if (status != PHLOX_OK) fail_msg("%s: %s", name, error.message);
-    check_weights(checkpoint, path);
+    test_listed_weights(checkpoint, path);
     /* What the graph says goes before genai_config.json. */
     assert_int_equal(checkpoint->desc.sliding_window, strcmp(name, "window") == 0 ? 7 : 9);
     const bool is_long = strcmp(name, "int64-data") == 0 || strcmp(name, "moved-positions") == 0;
@@ -181,7 +123,7 @@ static phlox_status open_files(const struct files *files, phlox_error *error)
     const phlox_status status = px_onnx_open_memory(list, FILES, checkpoint, error);
     for (int role = 0; role < PX_ROLES && status == PHLOX_OK; role++) {
         const px_tensor *const tensor = px_checkpoint_tensor(checkpoint, (px_role)role, 0);
-        if (tensor) sum_of(tensor, 2);
+        if (tensor) test_sum(tensor, 2);
     }
     px_checkpoint_close(&checkpoint);
     for (int i = 0; i < FILES; i++) free(copies[i]);

@@ -151,4 +151,38 @@ static inline void check_encode(const px_tokenizer *t, phlox_text text, unsigned
     px_ids_free(&got);
 }
 
+/* llama.cpp's own texts and ids for Phi-3: texts in one file, ids in another. False where they are absent. */
+static inline bool check_known_answers(const px_tokenizer *t)
+{
+    static const char mark[] = "\n__ggml_vocab_test__\n";
+    size_t texts_size = 0, answers_size = 0;
+    char *const texts = read_shared("ggml-vocab-phi-3.gguf.inp", &texts_size);
+    char *const answers = read_shared("ggml-vocab-phi-3.gguf.out", &answers_size);
+    const bool there = texts && answers;
+    if (there) texts[texts_size] = answers[answers_size] = '\0';
+    const char *text = texts;
+    int count = 0;
+    for (char *line = answers; there && line && line < answers + answers_size; count++) {
+        const char *const end = strstr(text, mark);
+        const phlox_text input = {text, end ? (size_t)(end - text) : strlen(text)};
+        char *next = strchr(line, '\n');
+        if (next) *next++ = '\0';
+        px_ids want = {0}, got = encode(t, input, 0);
+        for (char *at = line, *stop;; at = stop) {
+            const int32_t id = (int32_t)strtol(at, &stop, 10);
+            if (stop == at) break;
+            assert_ok(px_ids_add(&want, &id, 1, error));
+        }
+        assert_ids(&got, &want, input);
+        px_ids_free(&want);
+        px_ids_free(&got);
+        text += input.size + (end ? sizeof mark - 1 : 0);
+        line = next;
+    }
+    if (there) assert_int_equal(count, 46);
+    free(texts);
+    free(answers);
+    return there;
+}
+
 #endif
