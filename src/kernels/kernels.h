@@ -48,8 +48,9 @@ enum {
  * i8, i4: the columns are cut into groups of group_size (the last may be shorter; group_size ==
  * columns means one group a row), each with its scale and zero point: w = (q - zero) * scale.
  * Symmetric weights have the constant zero point 128 (i8) or 8 (i4) and zeros == NULL. With minima
- * there are no zero points, and w = q * scale + minimum. Scales may be negative. Sixteen rows are interleaved so that they fill the lanes of a vector; what pads the
- * last tile of rows and the last block of columns has the scale 0 or meets activations of 0.
+ * there are no zero points, and w = q * scale + minimum. Scales may be negative. Sixteen rows are
+ * interleaved so that they fill the lanes of a vector; what pads the last tile of rows and the last
+ * block of columns has the scale 0 or meets activations of 0.
  *   scales: float or, with half_scales, float16 [row tiles, groups, 16]
  *   zeros:  uint8_t [row tiles, groups, 16] or NULL
  *   minima: as scales, or NULL

@@ -1,6 +1,6 @@
 /* The products of integer weights with q8 activations of an instruction set, from its inlined functions
- * tile() and half_tile(), for groups of half a block. Included once, behind them. PX_RUN_TILES: the including file has its own run_tiles(). PX_WIDE:
- * which knows PX_WEIGHT_WIDE, and there is widen(). */
+ * tile() and half_tile(), for groups of half a block. Included once, behind them. PX_RUN_TILES: the
+ * including file has its own run_tiles(). PX_WIDE: which knows PX_WEIGHT_WIDE, and there is widen(). */
 #ifndef PX_KERNELS_TILES_H
 #define PX_KERNELS_TILES_H
 
