@@ -116,6 +116,21 @@ uint64_t px_memory_huge(void);      /* of this process, anonymous and in 2 MB pa
 void *px_pages_alloc(size_t bytes, bool huge);
 void px_pages_free(void *memory, size_t bytes);
 
+/* ---- libraries opened at run time ---------------------------------------------------------- */
+
+typedef struct px_library px_library;
+
+/* `path` with a slash is that file; without one the system looks for it. PHLOX_ERROR_NOT_FOUND when it
+ * cannot be loaded, with the system's reason. */
+phlox_status px_library_open(const char *path, px_library **out, phlox_error *error);
+/* Copies the address of a function to *function, which is a pointer to a function; false, and NULL there,
+ * when the library has none of that name. */
+bool px_library_function(const px_library *library, const char *name, void *function);
+void px_library_close(px_library *library); /* NULL is accepted */
+
+/* The paths that match a pattern with * and ?, in order; each is given to `visit` until it returns false. */
+void px_glob(const char *pattern, bool (*visit)(void *user, const char *path), void *user);
+
 /* ---- time, cores, threads ------------------------------------------------------------------ */
 
 double px_seconds(void); /* monotonic */

@@ -2,8 +2,10 @@
 #include "base/os.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <inttypes.h>
 #include <locale.h>
 #include <pthread.h>
@@ -423,6 +425,35 @@ char *px_cache_home(void)
     char *const path = malloc(size);
     if (path) snprintf(path, size, "%s%s/phlox", base, has_cache ? "" : "/.cache");
     return path;
+}
+
+/* ---- libraries opened at run time ---------------------------------------------------------- */
+
+/* A handle of dlopen() is a pointer to this incomplete type. */
+phlox_status px_library_open(const char *path, px_library **out, phlox_error *error)
+{
+    *out = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    return *out ? PHLOX_OK : px_fail(error, PHLOX_ERROR_NOT_FOUND, "%s", dlerror());
+}
+
+bool px_library_function(const px_library *library, const char *name, void *function)
+{
+    void *const address = dlsym((void *)(uintptr_t)library, name);
+    memcpy(function, &address, sizeof address);
+    return address;
+}
+
+void px_library_close(px_library *library)
+{
+    if (library) dlclose(library);
+}
+
+void px_glob(const char *pattern, bool (*visit)(void *user, const char *path), void *user)
+{
+    glob_t found = {.gl_pathc = 0};
+    if (glob(pattern, 0, NULL, &found) == 0)
+        for (size_t i = 0; i < found.gl_pathc && visit(user, found.gl_pathv[i]); i++) continue;
+    globfree(&found);
 }
 
 /* ---- memory -------------------------------------------------------------------------------- */

@@ -359,6 +359,40 @@ static int teardown(void **state)
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
+static void libraries_are_opened(void **state)
+{
+    (void)state;
+    px_library *library = NULL;
+    phlox_error error;
+    double (*cosine)(double) = NULL;
+    void (*absent)(void) = NULL;
+    assert_int_equal(px_library_open("libm.so.6", &library, &error), PHLOX_OK);
+    assert_true(px_library_function(library, "cos", &cosine));
+    assert_true(cosine(0) == 1);
+    assert_false(px_library_function(library, "no_such_function", &absent));
+    assert_null(absent);
+    px_library_close(library);
+    px_library_close(NULL);
+    assert_int_equal(px_library_open("/nowhere/libnothing.so", &library, &error), PHLOX_ERROR_NOT_FOUND);
+    assert_non_null(strstr(error.message, "/nowhere/libnothing.so"));
+}
+
+static bool count_path(void *user, const char *path)
+{
+    assert_non_null(strstr(path, "/tests/base/test_"));
+    return ++*(size_t *)user < 2;
+}
+
+static void patterns_find_paths(void **state)
+{
+    (void)state;
+    size_t count = 0;
+    px_glob(PHLOX_SOURCE_DIR "/tests/base/test_*.c", count_path, &count);
+    assert_int_equal(count, 2);
+    px_glob("/nowhere/*", count_path, &count);
+    assert_int_equal(count, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -366,6 +400,7 @@ int main(void)
         TEST(writes_whole_files_or_none), TEST(no_space),   TEST(cleans_what_the_dead_left),
         TEST(directories), TEST(lists_regular_files),       TEST(cache_home),
         TEST(touches_only_what_was_mapped), TEST(reads_numbers), TEST(memory_of_groups), TEST(memory_in_use),
+        cmocka_unit_test(libraries_are_opened), cmocka_unit_test(patterns_find_paths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,11 +23,17 @@ function stem(path)
     return path
 }
 
-# The form that a file of checkpoint/ belongs to: huggingface.c and huggingface_write.c are one.
-function form(path)
+# What a file belongs to by its first word: huggingface.c and huggingface_write.c are one form.
+function family(path)
 {
     path = stem(path)
     sub(/_.*/, "", path)
+    return path
+}
+
+function form(path)
+{
+    path = family(path)
     return (path in is_form) ? path : ""
 }
 
@@ -54,8 +60,8 @@ function check_include(name, target, own, other)
         return
     }
     if (room == "device" && target == "device") {
-        own = stem(FILENAME)
-        other = stem(name)
+        own = family(FILENAME)
+        other = family(name)
         if (other != "device" && other != own && own != "choose" && # the list of devices
             name !~ /\/meter\/meter\.h$/)
             complain("files of device/ do not include each other: \"" name "\"")
