@@ -6,7 +6,9 @@ _phlox()
     local model='--weight-format --group-size --sym --asym --ratio --backup-precision
         --all-layers --group-size-fallback --quant-method --exact --kv-cache --huge-pages
         --threads --cpu-mask --context-size
-        --chat-format --no-cache --cache-dir --cache-limit'
+        --chat-format --device --prefer --ov-config --ort-config --openvino-library --ort-library
+        --max-prompt-len --min-response-len --prefill-hint --generate-hint
+        --no-cache --cache-dir --cache-limit'
     local generation='--max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty
         --presence-penalty --frequency-penalty --seed --stop --ignore-eos --context-shift
         --context-keep --top-logprobs --speculate --sample --greedy'
@@ -30,6 +32,14 @@ _phlox()
     --kv-cache) words='f32 f16 int8 int4' ;;
     --huge-pages) words='auto on off' ;;
     --speculate) words='auto off' ;;
+    --device) words='auto cpu npu gpu cuda dml openvino: ort:' ;;
+    --prefer) words='speed efficiency quiet' ;;
+    --prefill-hint) words='DYNAMIC STATIC' ;;
+    --generate-hint) words='FAST_COMPILE BEST_PERF' ;;
+    --openvino-library | --ort-library)
+        COMPREPLY=($(compgen -f -- "$word"))
+        return
+        ;;
     --cache-dir | --powercap)
         COMPREPLY=($(compgen -d -- "$word"))
         return

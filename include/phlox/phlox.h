@@ -140,8 +140,33 @@ typedef enum phlox_quant_method {
     PHLOX_QUANT_SEARCH       /* int4 scales searched for the least squared error */
 } phlox_quant_method;
 
+/* What "auto" puts first among the devices that gave the right answer. */
+typedef enum phlox_preference {
+    PHLOX_PREFER_DEFAULT = 0, /* speed; efficiency on battery */
+    PHLOX_PREFER_SPEED,       /* the fastest measured decode */
+    PHLOX_PREFER_EFFICIENCY,  /* NPU before GPU before CPU */
+    PHLOX_PREFER_QUIET        /* likewise, and the CPU with few threads */
+} phlox_preference;
+
+enum { PHLOX_MOST_SETTINGS = 32 }; /* of ov_config and of ort_config */
+
 typedef struct phlox_model_options {
     size_t struct_size; /* set by the initialiser */
+    /* Where. "cpu" is the native engine; "openvino:UNIT" (CPU, GPU, GPU.1, NPU), "npu" and "gpu" for short;
+     * "ort:PROVIDER" (cpu, cuda, dml or any that the installed build has), "cuda" and "dml" for short. NULL or
+     * "auto": chosen, and the reason said. A device that is asked for by name and fails is an error. */
+    const char *device;
+    phlox_preference prefer;
+    const char *ov_config[PHLOX_MOST_SETTINGS];  /* "KEY=VALUE", properties for OpenVINO */
+    size_t ov_config_count;
+    const char *ort_config[PHLOX_MOST_SETTINGS]; /* "KEY=VALUE", options of ONNX Runtime's provider */
+    size_t ort_config_count;
+    const char *openvino_library; /* libopenvino_c or its directory; NULL: found in the usual places */
+    const char *ort_library;      /* libonnxruntime-genai or its directory; NULL likewise */
+    /* NPU: its programs are compiled for fixed sizes. 0: defaults (1024 and 128, or what context_size
+     * asks for); NULL: the plugin's. */
+    int32_t max_prompt_len, min_response_len;
+    const char *prefill_hint, *generate_hint;    /* "DYNAMIC", "STATIC"; "FAST_COMPILE", "BEST_PERF" */
     /* Weights; the words and meanings of `optimum-cli export openvino`. */
     phlox_weight_format weight_format;
     int32_t group_size; /* 0: default (128 for int4, -1 for int8); -1: one group a row */
@@ -179,9 +204,10 @@ PHLOX_API void phlox_model_close(phlox_model **model);
 typedef struct phlox_model_info {
     const char *form;        /* "huggingface", "built-in" */
     const char *path;        /* as given, or "" */
-    const char *device;      /* "cpu" */
+    const char *device;      /* "cpu", "openvino:NPU" */
+    const char *device_name; /* what it is: "Intel(R) AI Boost"; "" when that is not known */
     const char *device_reason; /* a sentence: why this device */
-    const char *kernels;     /* "avx512-vnni", "avx2", "reference", ... */
+    const char *kernels;     /* "avx512-vnni", "avx2", "OpenVINO 2026.4.1", ... */
     const char *weights;     /* e.g. "int4 sym g128, embedding and lm_head int8" */
     const char *stored;      /* encoding of the file: "bf16" */
     const char *chat_format; /* name, or "" when there is none */

@@ -170,6 +170,28 @@ static phlox_status open_text(phlox_model *model, const phlox_model_options *opt
 
 /* ---- opening and closing ------------------------------------------------------------------- */
 
+static phlox_status choose_device(phlox_model *model, const phlox_model_options *options,
+                                  phlox_error *error)
+{
+    if (options->device && strcmp(options->device, "auto") != 0) {
+        model->device_reason = "asked for";
+        PX_TRY(px_device_by_name(options->device, &model->device, model->unit, sizeof model->unit, error));
+    } else {
+        model->device = px_device_choose(&model->device_reason);
+    }
+    px_device_unit_name(model->device, model->unit, model->device_name, sizeof model->device_name);
+    return PHLOX_OK;
+}
+
+/* Tokens that a session may have: what was asked for, else what model and device can. */
+static size_t context_size(const phlox_model *model, const phlox_model_options *options)
+{
+    const size_t most = (size_t)model->checkpoint->desc.max_position;
+    const size_t of_device = model->device_info.most_context;
+    if (options->context_size) return (size_t)options->context_size;
+    return of_device ? PX_MIN(most, of_device) : most;
+}
+
 static phlox_status open_parts(phlox_model *model, const char *path,
                                const phlox_model_options *options, const char *cache_dir,
                                phlox_error *error)
@@ -182,8 +204,8 @@ static phlox_status open_parts(phlox_model *model, const char *path,
                        "context-size is %d, the model was made for at most %d tokens",
                        options->context_size, desc->max_position);
     PX_TRY(open_text(model, options, cache_dir, error));
-    model->device = px_device_choose(&model->device_reason);
-    const px_device_options device_options = {options, cache_dir};
+    PX_TRY(choose_device(model, options, error));
+    const px_device_options device_options = {options, cache_dir, model->unit};
     if (options->describe_only) {
         PX_TRY(model->device->estimate(model->checkpoint, &device_options, &model->device_info,
                                        error));
@@ -198,9 +220,9 @@ static phlox_status open_parts(phlox_model *model, const char *path,
         .model = model->device_model,
         .tokenizer = model->tokenizer,
         .eos = &model->eos,
-        .context_size = (size_t)(options->context_size ? options->context_size
-                                                       : desc->max_position),
+        .context_size = context_size(model, options),
         .most_tokens = model->device_info.most_tokens,
+        .no_drafts = model->device_info.last_logits_only,
         .step_costs = &model->step_costs,
     };
     return PHLOX_OK;
@@ -258,7 +280,8 @@ void phlox_model_get_info(const phlox_model *model, phlox_model_info *info)
     *info = (phlox_model_info){
         .form = checkpoint->form,
         .path = checkpoint->path,
-        .device = model->device->name,
+        .device = model->device_name,
+        .device_name = model->device_info.name,
         .device_reason = model->device_reason,
         .kernels = model->device_info.kernels,
         .weights = model->device_info.weights,

@@ -14,6 +14,7 @@ struct phlox_model {
     phlox_error chat_error;        /* why chat_format is NULL */
     const px_device *device;
     const char *device_reason;
+    char unit[32], device_name[64]; /* "NPU", "openvino:NPU" */
     px_device_model *device_model;
     px_device_info device_info;
     px_ids eos;                    /* ids that end a generation */

@@ -14,11 +14,11 @@ struct word {
     int value;
 };
 
-enum kind { SWITCH, INTEGER, REAL, BYTES, STRING, WORD, WORD_OR_INTEGER, MASK, SEED };
+enum kind { SWITCH, INTEGER, REAL, BYTES, STRING, SETTING, WORD, WORD_OR_INTEGER, MASK, SEED };
 
 struct row {
     enum kind kind;
-    size_t offset;            /* of the field */
+    size_t offset;            /* of the field; of SETTING a list, and its count behind it */
     double least, most;       /* of numbers */
     const struct word *words; /* of words (ends with NULL); of SWITCH: the value it sets */
 };
@@ -56,6 +56,12 @@ static const struct word methods[] = {
     {"search", PHLOX_QUANT_SEARCH},
     {NULL, 0},
 };
+static const struct word preferences[] = {
+    {"speed", PHLOX_PREFER_SPEED},
+    {"efficiency", PHLOX_PREFER_EFFICIENCY},
+    {"quiet", PHLOX_PREFER_QUIET},
+    {NULL, 0},
+};
 static const struct word sym[] = {{"", PHLOX_SYM}}, asym[] = {{"", PHLOX_ASYM}};
 
 static const phlox_option model_options[] = {
@@ -79,12 +85,28 @@ static const phlox_option model_options[] = {
     {"cpu-mask", "NAMES", "CPU features not to use, e.g. avx2 (comma separated, or a number)"},
     {"context-size", "N", "most tokens of a session (default: the model's own)"},
     {"chat-format", "NAME", "chat format, instead of recognising the model's template"},
+    {"device", "auto|cpu|npu|gpu|cuda|dml|NAME:UNIT",
+     "where to run: openvino:NPU, openvino:GPU.0, ort:cuda, ... (default auto: measured and chosen)"},
+    {"prefer", "speed|efficiency|quiet",
+     "what auto puts first (default speed, on battery efficiency): efficiency and quiet take the NPU "
+     "before the GPU before the CPU"},
+    {"ov-config", "KEY=VALUE", "a property for OpenVINO, e.g. PERFORMANCE_HINT=LATENCY; may be given often"},
+    {"ort-config", "KEY=VALUE", "an option of ONNX Runtime's provider; may be given often"},
+    {"openvino-library", "PATH", "libopenvino_c or its directory (default: found; see phlox runtime)"},
+    {"ort-library", "PATH", "libonnxruntime-genai or its directory (default: found)"},
+    {"max-prompt-len", "N", "NPU: longest prompt that is read in one go (default 1024)"},
+    {"min-response-len", "N", "NPU: tokens that fit behind the longest prompt (default 128)"},
+    {"prefill-hint", "DYNAMIC|STATIC", "NPU: in chunks, or the whole length at once"},
+    {"generate-hint", "FAST_COMPILE|BEST_PERF", "NPU: compile quickly, or for speed"},
     {"no-cache", NULL, "pack weights into memory; read and write no cache"},
     {"cache-dir", "DIR", "cache of packed weights (default: ~/.cache/phlox)"},
     {"cache-limit", "BYTES", "most bytes in the cache, e.g. 20G (default 32G)"},
 };
 
 #define MODEL(field) offsetof(phlox_model_options, field)
+#define COUNT_FOLLOWS(list) \
+    (MODEL(list##_count) == MODEL(list) + PHLOX_MOST_SETTINGS * sizeof(const char *))
+_Static_assert(COUNT_FOLLOWS(ov_config) && COUNT_FOLLOWS(ort_config), "as add_setting() has it");
 static const struct row model_rows[PX_COUNT(model_options)] = {
     {WORD, MODEL(weight_format), 0, 0, formats},
     {INTEGER, MODEL(group_size), -1, 1 << 20, NULL},
@@ -102,6 +124,16 @@ static const struct row model_rows[PX_COUNT(model_options)] = {
     {MASK, MODEL(cpu_mask), 0, 0, NULL},
     {INTEGER, MODEL(context_size), 1, 1 << 24, NULL},
     {STRING, MODEL(chat_format), 0, 0, NULL},
+    {STRING, MODEL(device), 0, 0, NULL},
+    {WORD, MODEL(prefer), 0, 0, preferences},
+    {SETTING, MODEL(ov_config), 0, 0, NULL},
+    {SETTING, MODEL(ort_config), 0, 0, NULL},
+    {STRING, MODEL(openvino_library), 0, 0, NULL},
+    {STRING, MODEL(ort_library), 0, 0, NULL},
+    {INTEGER, MODEL(max_prompt_len), 1, 1 << 20, NULL},
+    {INTEGER, MODEL(min_response_len), 1, 1 << 20, NULL},
+    {STRING, MODEL(prefill_hint), 0, 0, NULL},
+    {STRING, MODEL(generate_hint), 0, 0, NULL},
     {SWITCH, MODEL(no_cache), 0, 0, NULL},
     {STRING, MODEL(cache_dir), 0, 0, NULL},
     {BYTES, MODEL(cache_limit), 0, 0, NULL},
@@ -252,6 +284,21 @@ static void set_switch(const struct row *row, void *field, bool is_bool)
     else memcpy(field, &value, sizeof value);
 }
 
+/* Adds to a list of which the count stands behind its PHLOX_MOST_SETTINGS places. */
+static phlox_status add_setting(const phlox_option *option, const char **list, const char *value,
+                                phlox_error *error)
+{
+    const char *const equals = strchr(value, '=');
+    size_t *const count = (size_t *)(void *)(list + PHLOX_MOST_SETTINGS);
+    if (!equals || equals == value)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT, "--%s %s: KEY=VALUE is meant", option->name, value);
+    if (*count >= PHLOX_MOST_SETTINGS)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT, "--%s may be given %d times", option->name,
+                       PHLOX_MOST_SETTINGS);
+    list[(*count)++] = value;
+    return PHLOX_OK;
+}
+
 static phlox_status set(const phlox_option *option, const struct row *row, bool switch_is_bool,
                         void *options, const char *value, phlox_error *error)
 {
@@ -261,6 +308,7 @@ static phlox_status set(const phlox_option *option, const struct row *row, bool 
         return PHLOX_OK;
     }
     if (!value) return px_fail(error, PHLOX_ERROR_ARGUMENT, "--%s needs a value", option->name);
+    if (row->kind == SETTING) return add_setting(option, field, value, error);
     double number;
     int word;
     char *end;

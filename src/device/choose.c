@@ -1,5 +1,69 @@
 #include "device/cpu.h"
 
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+static const px_device *const devices[] = {&px_device_cpu, NULL};
+
+const px_device *const *px_device_all(void)
+{
+    return devices;
+}
+
+/* ---- names --------------------------------------------------------------------------------- */
+
+/* Words for short. */
+static const struct {
+    const char *word, *device, *unit;
+} words[] = {
+    {"gpu", "openvino", "GPU"},
+    {"npu", "openvino", "NPU"},
+    {"cuda", "ort", "cuda"},
+    {"dml", "ort", "dml"},
+};
+
+static bool is_word(const char *text, size_t size, const char *word)
+{
+    if (strlen(word) != size) return false;
+    for (size_t i = 0; i < size; i++)
+        if (tolower((unsigned char)text[i]) != tolower((unsigned char)word[i])) return false;
+    return true;
+}
+
+static const px_device *find(const char *name, size_t size)
+{
+    for (const px_device *const *device = devices; *device; device++)
+        if (is_word(name, size, (*device)->name)) return *device;
+    return NULL;
+}
+
+phlox_status px_device_by_name(const char *name, const px_device **device, char *unit, size_t size,
+                               phlox_error *error)
+{
+    const size_t length = strcspn(name, ":");
+    const char *part = name[length] ? name + length + 1 : "";
+    const px_device *found = find(name, length);
+    for (size_t i = 0; i < PX_COUNT(words) && !name[length]; i++) {
+        if (!is_word(name, length, words[i].word)) continue;
+        found = find(words[i].device, strlen(words[i].device));
+        part = words[i].unit;
+    }
+    if (found && !found->runtime == !*part && strlen(part) < size) {
+        *device = found;
+        snprintf(unit, size, "%s", part);
+        return PHLOX_OK;
+    }
+    return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                   "--device %s is not known; cpu, npu, gpu, cuda, dml, openvino:UNIT (CPU, GPU.0, NPU) and "
+                   "ort:PROVIDER are, phlox devices lists those of this machine", name);
+}
+
+void px_device_unit_name(const px_device *device, const char *unit, char *out, size_t size)
+{
+    snprintf(out, size, *unit ? "%s:%s" : "%s", device->name, unit);
+}
+
 const px_device *px_device_choose(const char **reason)
 {
     *reason = "the native engine; this build has no GPU or NPU device";

@@ -6,6 +6,8 @@
 #include "engine/huge.h"
 #include "engine/plan.h"
 
+#include <phlox/tools.h>
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,7 +109,6 @@ static phlox_status cpu_open(const px_checkpoint *checkpoint, const px_device_op
 static void cpu_info(const px_device_model *model, px_device_info *out)
 {
     *out = (px_device_info){
-        .kernels = model->kernels.name,
         .weight_bytes = model->weights.bytes,
         .step_weight_bytes = model->weights.step_bytes,
         .kv_bytes_per_token = px_kv_bytes_per_token(&model->checkpoint->desc, model->cache_type),
@@ -116,7 +117,9 @@ static void cpu_info(const px_device_model *model, px_device_info *out)
         .most_tokens = MOST_TOKENS,
         .huge_page_bytes = atomic_load(&model->huge.bytes),
     };
+    snprintf(out->kernels, sizeof out->kernels, "%s", model->kernels.name);
     snprintf(out->weights, sizeof out->weights, "%s", model->weights.summary);
+    phlox_cpu_name(out->name, sizeof out->name);
 }
 
 static phlox_status cpu_estimate(const px_checkpoint *checkpoint,
@@ -132,14 +135,15 @@ static phlox_status cpu_estimate(const px_checkpoint *checkpoint,
         if (plan.items[i].tensor->role == PX_QKV && plan.items[i].tensor->layer == 0)
             cache_type = choose_cache_type(plan.items[i].type, options->user);
     *out = (px_device_info){
-        .kernels = kernels.name,
         .weight_bytes = px_plan_bytes(&plan),
         .step_weight_bytes = px_plan_step_bytes(&plan),
         .kv_bytes_per_token = px_kv_bytes_per_token(&checkpoint->desc, cache_type),
         .threads = choose_threads(options->user),
         .most_tokens = MOST_TOKENS,
     };
+    snprintf(out->kernels, sizeof out->kernels, "%s", kernels.name);
     snprintf(out->weights, sizeof out->weights, "%s", plan.summary);
+    phlox_cpu_name(out->name, sizeof out->name);
     px_plan_free(&plan);
     return PHLOX_OK;
 }
@@ -248,8 +252,18 @@ static uint64_t cpu_sequence_bytes(const px_sequence *sequence)
     return px_kv_bytes(&sequence->cache);
 }
 
+static phlox_status cpu_list(const phlox_model_options *user, px_units *out, phlox_error *error)
+{
+    (void)user;
+    (void)error;
+    *out = (px_units){.count = 1, .units = {{.kind = PX_UNIT_CPU, .memory = px_memory_available()}}};
+    phlox_cpu_name(out->units[0].name, sizeof out->units[0].name);
+    return PHLOX_OK;
+}
+
 const px_device px_device_cpu = {
     .name = "cpu",
+    .list = cpu_list,
     .open = cpu_open,
     .close = cpu_close,
     .estimate = cpu_estimate,

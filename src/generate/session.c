@@ -172,7 +172,7 @@ size_t px_session_most_draft(const phlox_session *session)
 {
     const px_runtime *const runtime = session->runtime;
     const size_t count = session->ids.count;
-    if (session->cached + 1 != count || count + 1 >= runtime->context_size ||
+    if (runtime->no_drafts || session->cached + 1 != count || count + 1 >= runtime->context_size ||
         px_desc_is_long(runtime->desc, count) != session->is_long)
         return 0;
     size_t most = PX_MIN(runtime->context_size - 1 - count, (size_t)PX_MOST_DRAFT);

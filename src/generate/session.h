@@ -21,6 +21,7 @@ typedef struct px_runtime {
     const px_tokenizer *tokenizer; /* NULL: none */
     const px_ids *eos;             /* ids that end a generation */
     size_t context_size, most_tokens;
+    bool no_drafts;                /* the device has logits of the last token only */
     px_step_costs *step_costs;
 } px_runtime;
 

@@ -23,7 +23,7 @@ static struct opened open_member(const char *path, const phlox_model_options *us
 {
     struct opened o;
     phlox_error error;
-    const px_device_options options = {user, NULL};
+    const px_device_options options = {user, NULL, ""};
     assert_int_equal(px_checkpoint_open(path, &o.checkpoint, &error), PHLOX_OK);
     assert_int_equal(px_device_cpu.open(o.checkpoint, &options, &o.model, &error), PHLOX_OK);
     px_device_cpu.info(o.model, &o.info);
@@ -122,7 +122,7 @@ static void test_estimate(void **state)
     user.weight_format = PHLOX_WEIGHTS_INT8;
     struct opened o = open_member(MEMBER "phi3-mini-4k", &user);
     px_device_info estimate;
-    const px_device_options options = {&user, NULL};
+    const px_device_options options = {&user, NULL, ""};
     assert_int_equal(px_device_cpu.estimate(o.checkpoint, &options, &estimate, NULL), PHLOX_OK);
     assert_int_equal(estimate.weight_bytes, o.info.weight_bytes);
     assert_int_equal(estimate.step_weight_bytes, o.info.step_weight_bytes);
@@ -151,7 +151,7 @@ static void test_not_finite(void **state)
     px_device_cpu.close(o.model);
     final_norm->data = norm;
     final_norm->type = PX_FLOAT_F32;
-    const px_device_options options = {&user, NULL};
+    const px_device_options options = {&user, NULL, ""};
     phlox_error error;
     assert_int_equal(px_device_cpu.open(o.checkpoint, &options, &o.model, &error), PHLOX_OK);
     assert_int_equal(px_device_cpu.sequence_create(o.model, &sequence, NULL), PHLOX_OK);
