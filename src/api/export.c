@@ -1,6 +1,6 @@
 #include "api/builtin.h"
 #include "base/cores.h"
-#include "base/os.h"
+#include "base/tree.h"
 #include "checkpoint/export.h"
 #include "engine/plan.h"
 

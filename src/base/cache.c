@@ -1,5 +1,7 @@
 #include "base/cache.h"
 
+#include "base/tree.h"
+
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -342,6 +344,64 @@ void px_cache_abandon(px_cache_writer *writer)
     writer_free(writer);
 }
 
+/* ---- directories --------------------------------------------------------------------------- */
+
+/* The file that says what a directory is: it has the name of the directory that it is in. */
+static char *mark_of(const char *tree)
+{
+    return join(tree, strrchr(tree, '/') + 1);
+}
+
+static phlox_status write_mark(const char *directory, const px_cache_key *key, phlox_error *error)
+{
+    px_cache_writer *writer = NULL;
+    PX_TRY(px_cache_create(directory, UINT64_MAX, key, NULL, 0, &writer, error));
+    return px_cache_commit(writer, error);
+}
+
+static bool is_current(const char *path, const px_cache_key *key)
+{
+    px_cache_file mark;
+    if (px_cache_open(path, key, NULL, NULL, &mark, NULL) != PHLOX_OK) return false;
+    px_cache_close(&mark);
+    return true;
+}
+
+static phlox_status make_tree(const char *path, const px_cache_key *key, px_cache_fill_fn *fill,
+                              void *user, phlox_error *error)
+{
+    px_out_directory made;
+    PX_TRY(px_out_directory_open(&made, path, error));
+    phlox_status status = fill ? fill(user, made.temporary, error) : PHLOX_OK;
+    if (status == PHLOX_OK) status = write_mark(made.temporary, key, error);
+    if (status == PHLOX_OK) return px_out_directory_commit(&made, error);
+    px_out_directory_abandon(&made);
+    return status;
+}
+
+phlox_status px_cache_tree_open(const char *directory, uint64_t limit, const px_cache_key *key,
+                                uint64_t bytes, px_cache_fill_fn *fill, void *user, char **path,
+                                bool *was_there, phlox_error *error)
+{
+    char *const tree = path_of(directory, key);
+    if (!tree) return px_fail_memory(error, strlen(directory));
+    bool is_there = is_current(tree, key);
+    if (was_there) *was_there = is_there;
+    phlox_status status = PHLOX_OK;
+    if (!is_there) {
+        status = px_make_directories(directory, error);
+        if (status == PHLOX_OK) status = make_room(directory, limit, bytes, error);
+        if (status == PHLOX_OK && px_is_directory(tree) && !is_current(tree, key))
+            status = px_remove_tree(tree, error);
+        if (status == PHLOX_OK) status = make_tree(tree, key, fill, user, error);
+        /* another process may have been faster */
+        if (status != PHLOX_OK && is_current(tree, key)) status = PHLOX_OK;
+    }
+    if (status == PHLOX_OK) *path = tree;
+    else free(tree);
+    return status;
+}
+
 /* ---- care ---------------------------------------------------------------------------------- */
 
 struct listing {
@@ -349,13 +409,15 @@ struct listing {
         char *name;
         uint64_t size;
         int64_t modified;
+        bool is_tree;
     } *entries;
     size_t count, capacity;
+    const char *directory;
 };
 
-static phlox_status add_entry(void *user, const px_dir_entry *found, phlox_error *error)
+static phlox_status add_entry(struct listing *listing, const px_dir_entry *found, bool is_tree,
+                              phlox_error *error)
 {
-    struct listing *const listing = user;
     const size_t length = own_name(found->name);
     if (!length || found->name[length]) return PHLOX_OK;
     if (listing->count == listing->capacity) {
@@ -367,8 +429,35 @@ static phlox_status add_entry(void *user, const px_dir_entry *found, phlox_error
     }
     char *const name = px_strdup(found->name, length);
     if (!name) return px_fail_memory(error, length);
-    listing->entries[listing->count++] = (struct entry){name, found->size, found->modified};
+    listing->entries[listing->count++] =
+        (struct entry){name, found->size, found->modified, is_tree};
     return PHLOX_OK;
+}
+
+static phlox_status add_file(void *user, const px_dir_entry *found, phlox_error *error)
+{
+    return add_entry(user, found, false, error);
+}
+
+static phlox_status find_mark(void *user, const px_dir_entry *found, phlox_error *error)
+{
+    (void)error;
+    px_dir_entry *const entry = user;
+    if (strcmp(found->name, entry->name) == 0) entry->modified = found->modified;
+    return PHLOX_OK;
+}
+
+static phlox_status add_tree(void *user, const char *name, phlox_error *error)
+{
+    struct listing *const listing = user;
+    if (!own_name(name)) return PHLOX_OK;
+    char *const path = join(listing->directory, name);
+    if (!path) return px_fail_memory(error, strlen(name));
+    px_dir_entry found = {.name = name, .size = px_tree_bytes(path)};
+    phlox_status status = px_list_directory(path, find_mark, &found, error);
+    free(path);
+    if (status == PHLOX_OK) status = add_entry(listing, &found, true, error);
+    return status;
 }
 
 static int longest_unused_first(const void *left, const void *right)
@@ -385,8 +474,9 @@ static void listing_free(struct listing *listing)
 
 static phlox_status list(const char *directory, struct listing *out, phlox_error *error)
 {
-    *out = (struct listing){0};
-    const phlox_status status = px_list_directory(directory, add_entry, out, error);
+    *out = (struct listing){.directory = directory};
+    phlox_status status = px_list_directory(directory, add_file, out, error);
+    if (status == PHLOX_OK) status = px_list_directories(directory, add_tree, out, error);
     if (status != PHLOX_OK) {
         listing_free(out);
         return status;
@@ -396,12 +486,17 @@ static phlox_status list(const char *directory, struct listing *out, phlox_error
     return PHLOX_OK;
 }
 
+static phlox_status remove_entry(const char *path, const struct entry *entry, phlox_error *error)
+{
+    return entry->is_tree ? px_remove_tree(path, error) : px_remove_file(path, error);
+}
+
 static phlox_status make_room(const char *directory, uint64_t limit, uint64_t needed,
                               phlox_error *error)
 {
     if (needed > limit)
         return px_fail(error, PHLOX_ERROR_ARGUMENT,
-                       "%s: the packed file needs %" PRIu64 " bytes and the cache may hold %" PRIu64
+                       "%s: the entry needs %" PRIu64 " bytes and the cache may hold %" PRIu64
                        "; raise --cache-limit or use --no-cache", directory, needed, limit);
     struct listing listing;
     PX_TRY(list(directory, &listing, error));
@@ -409,7 +504,7 @@ static phlox_status make_room(const char *directory, uint64_t limit, uint64_t ne
     for (size_t i = 0; i < listing.count; i++) sum += listing.entries[i].size;
     for (size_t i = 0; i < listing.count && sum > limit; i++) {
         char *const path = join(directory, listing.entries[i].name);
-        if (path && px_remove_file(path, NULL) == PHLOX_OK) sum -= listing.entries[i].size;
+        if (path && remove_entry(path, &listing.entries[i], NULL) == PHLOX_OK) sum -= listing.entries[i].size;
         free(path);
     }
     listing_free(&listing);
@@ -435,6 +530,12 @@ static phlox_status for_each(const char *directory,
     return status;
 }
 
+/* The file that has the header of an entry; free() it. */
+static char *header_of(const char *path, const struct entry *entry)
+{
+    return entry->is_tree ? mark_of(path) : px_strdup(path, strlen(path));
+}
+
 struct list_walk {
     phlox_cache_fn *visit;
     void *user;
@@ -448,7 +549,9 @@ static phlox_status list_one(void *user, const char *path, const struct entry *e
     struct list_walk *const walk = user;
     if (walk->stopped) return PHLOX_OK;
     px_map map = {0};
-    const bool sound = px_map_open(path, &map, NULL) == PHLOX_OK && !check_header(&map);
+    char *const file = header_of(path, entry);
+    const bool sound = file && px_map_open(file, &map, NULL) == PHLOX_OK && !check_header(&map);
+    free(file);
     const struct header *const header = (const void *)map.data;
     const phlox_cache_entry found = {
         .name = entry->name,
@@ -482,11 +585,24 @@ static phlox_status add_size(void *user, const char *path, const struct entry *e
     return PHLOX_OK;
 }
 
+/* Of a directory only the mark can be checked. */
+static phlox_status verify_tree(struct verify_walk *walk, const char *path, phlox_error *error)
+{
+    char *const file = mark_of(path);
+    px_map map = {0};
+    const bool sound = file && px_map_open(file, &map, NULL) == PHLOX_OK && !check_header(&map);
+    free(file);
+    px_map_close(&map);
+    walk->checked++;
+    walk->damaged += !sound;
+    return sound ? PHLOX_OK : px_remove_tree(path, error);
+}
+
 static phlox_status verify_one(void *user, const char *path, const struct entry *entry,
                                phlox_error *error)
 {
-    (void)entry;
     struct verify_walk *const walk = user;
+    if (entry->is_tree) return verify_tree(walk, path, error);
     px_map map = {0};
     phlox_status status = px_map_open(path, &map, error);
     if (status == PHLOX_ERROR_NOT_FOUND) return PHLOX_OK; /* another process removed it */
@@ -529,7 +645,7 @@ static phlox_status remove_one(void *user, const char *path, const struct entry 
 {
     struct remove_walk *const walk = user;
     if (walk->name && strcmp(walk->name, entry->name) != 0) return PHLOX_OK;
-    PX_TRY(px_remove_file(path, error));
+    PX_TRY(remove_entry(path, entry, error));
     walk->removed++;
     return PHLOX_OK;
 }

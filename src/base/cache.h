@@ -6,6 +6,8 @@
  * it was made from: when the source has changed, the old file is found, recognised as stale and made
  * anew. Files are written under a temporary name and renamed when complete.
  *
+ * An entry may also be a directory of that name, which has such a file, without sections, in it.
+ *
  * Layout, little endian: struct header (4096 bytes), struct section [count], then the sections, each
  * aligned to 4096 bytes.
  */
@@ -64,6 +66,18 @@ phlox_status px_cache_write(px_cache_writer *writer, size_t section, uint64_t of
 /* Completes the file and frees the writer, also on failure. */
 phlox_status px_cache_commit(px_cache_writer *writer, phlox_error *error);
 void px_cache_abandon(px_cache_writer *writer); /* NULL is accepted */
+
+/* ---- directories --------------------------------------------------------------------------- */
+
+/* Fills a new directory; it is given its name when this succeeds. */
+typedef phlox_status px_cache_fill_fn(void *user, const char *directory, phlox_error *error);
+
+/* The directory of `key` among the entries: used as it is when it was made from this state of the source,
+ * else made anew, which `fill` does (NULL: it begins empty and grows later). `bytes` is what that will need.
+ * *was_there (may be NULL) says which it was. free(*path). */
+phlox_status px_cache_tree_open(const char *directory, uint64_t limit, const px_cache_key *key,
+                                uint64_t bytes, px_cache_fill_fn *fill, void *user, char **path,
+                                bool *was_there, phlox_error *error);
 
 /* ---- care ---------------------------------------------------------------------------------- */
 

@@ -1,4 +1,5 @@
-/* Every call to the operating system: files, maps, clocks, threads. os_posix.c implements it. */
+/* Calls to the operating system: files, maps, libraries, clocks, threads. os_posix.c implements them; trees of
+ * files are in tree.h. */
 #ifndef PX_BASE_OS_H
 #define PX_BASE_OS_H
 
@@ -65,20 +66,6 @@ void px_out_abandon(px_out_file *file);
 phlox_status px_write_file(const char *path, const void *data, size_t size, phlox_error *error);
 /* Removes temporary files in a directory whose writers have died; of names that is_ours accepts. */
 void px_out_clean(const char *directory, bool (*is_ours)(const char *name));
-
-/* A directory being made under a temporary name beside its final one. */
-typedef struct px_out_directory {
-    char *path, *temporary;
-} px_out_directory;
-
-/* Creates a new directory beside `path`; its name ends with PX_OUT_SUFFIX, and one whose writer was
- * killed stays. PHLOX_ERROR_ARGUMENT when `path` exists and is not an empty directory. */
-phlox_status px_out_directory_open(px_out_directory *directory, const char *path,
-                                   phlox_error *error);
-/* Gives the directory its name. After failure the temporary directory is gone. */
-phlox_status px_out_directory_commit(px_out_directory *directory, phlox_error *error);
-/* Removes the temporary directory and the files in it; harmless after commit. */
-void px_out_directory_abandon(px_out_directory *directory);
 
 /* Overwrites `size` bytes in place of the file that was mapped, or removes it, if it is still the one
  * that has the name; failures are ignored. */

@@ -476,6 +476,105 @@ static void threads_write_one_file(void **state)
     MUST(open_it(directory, &key, &error));
 }
 
+/* ---- directories --------------------------------------------------------------------------- */
+
+struct filling {
+    int times;
+    bool fails;
+    const char *rival; /* what another process makes meanwhile */
+};
+
+static phlox_status fill_tree(void *user, const char *directory, phlox_error *error)
+{
+    struct filling *const filling = user;
+    filling->times++;
+    char below[TEST_PATH];
+    assert_int_equal(mkdir(test_path(below, "%s/below", directory), 0777), 0);
+    test_write_text(directory, "model.xml", "12345");
+    test_write_text(below, "model.bin", "1234567890");
+    if (filling->rival) {
+        struct filling other = {0};
+        const px_cache_key key = {"export", "/model", "state 1", "int4"};
+        char *path;
+        assert_int_equal(px_cache_tree_open(filling->rival, no_limit, &key, 0, fill_tree, &other, &path, NULL,
+                                            error), PHLOX_OK);
+        free(path);
+    }
+    return filling->fails ? px_fail(error, PHLOX_ERROR_UNSUPPORTED, "no counterpart") : PHLOX_OK;
+}
+
+static phlox_status open_tree(const char *directory, const px_cache_key *key, struct filling *filling,
+                              char out[TEST_PATH], phlox_error *error)
+{
+    char *path = NULL;
+    bool was_there;
+    const int before = filling->times;
+    const phlox_status status =
+        px_cache_tree_open(directory, no_limit, key, 15, fill_tree, filling, &path, &was_there, error);
+    if (status != PHLOX_OK) return status;
+    assert_int_equal(was_there, filling->times == before);
+    test_path(out, "%s", path);
+    free(path);
+    char file[TEST_PATH];
+    assert_true(test_exists(test_path(file, "%s/below/model.bin", out)));
+    return PHLOX_OK;
+}
+
+static void trees(void **state)
+{
+    char *const directory = *state, path[TEST_PATH], again[TEST_PATH];
+    px_cache_key key = {"export", "/model", "state 1", "int4"};
+    phlox_error error;
+    struct filling filling = {0};
+    MUST(open_tree(directory, &key, &filling, path, &error));
+    MUST(open_tree(directory, &key, &filling, again, &error));
+    assert_string_equal(path, again);
+    assert_int_equal(filling.times, 1);
+    /* A changed source replaces it, other options make a second one. */
+    key.state = "state 2";
+    test_write_text(path, "old", "");
+    MUST(open_tree(directory, &key, &filling, again, &error));
+    assert_string_equal(path, again);
+    assert_int_equal(filling.times, 2);
+    assert_false(test_exists(test_path(again, "%s/old", path)));
+    key.variant = "int8";
+    MUST(open_tree(directory, &key, &filling, again, &error));
+    assert_string_not_equal(path, again);
+    struct listed listed = {0};
+    MUST(px_cache_list(directory, list_one, &listed, &error));
+    assert_int_equal(listed.count, 2);
+    assert_string_equal(listed.names[0], "export /model");
+    assert_int_equal(listed.bytes, 2 * (15 + PAGE));
+    /* One whose mark is gone is damaged. */
+    assert_int_equal(remove(test_path(again, "%s%s", path, strrchr(path, '/'))), 0);
+    size_t checked, damaged, removed;
+    MUST(px_cache_verify(directory, NULL, NULL, &checked, &damaged, &error));
+    assert_int_equal(checked, 2);
+    assert_int_equal(damaged, 1);
+    assert_false(test_exists(path));
+    MUST(px_cache_remove(directory, NULL, &removed, &error));
+    assert_int_equal(removed, 1);
+    assert_int_equal(test_for_each(directory, NULL, NULL), 0);
+}
+
+static void trees_are_whole_or_not_there(void **state)
+{
+    char *const directory = *state, path[TEST_PATH];
+    px_cache_key key = {"export", "/model", "state 1", "int4"};
+    phlox_error error;
+    struct filling failing = {.fails = true};
+    MUST_FAIL(open_tree(directory, &key, &failing, path, &error), PHLOX_ERROR_UNSUPPORTED, "counterpart");
+    assert_int_equal(test_for_each(directory, NULL, NULL), 0);
+    /* Two processes at once: the second finds what the first made. */
+    struct filling late = {.rival = directory};
+    MUST(open_tree(directory, &key, &late, path, &error));
+    assert_int_equal(test_for_each(directory, NULL, NULL), 1);
+    /* Files and directories share the limit, and the longest unused go. */
+    const px_cache_key file = key_of("/young");
+    make(directory, &file, 6 * PAGE + 100);
+    assert_false(test_exists(path));
+}
+
 static int setup(void **state)
 {
     char *directory = malloc(TEST_PATH);
@@ -501,7 +600,8 @@ int main(void)
         TEST(first_use_verifies),     TEST(lists_verifies_removes),
         TEST(verify_can_be_cancelled), TEST(the_limit_evicts),
         TEST(partial_files),          TEST(no_directory),
-        TEST(files_of_others_stay),
+        TEST(files_of_others_stay),   TEST(trees),
+        TEST(trees_are_whole_or_not_there),
         TEST(threads_write_one_file), cmocka_unit_test(the_checksum_adds_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,118 @@
+/* Directories made as a whole, and what killed processes leave of them. */
+#include "support.h"
+
+#include "base/tree.h"
+
+#include <sys/wait.h>
+
+static void whole_or_not_there(void **state)
+{
+    char *const directory = *state, out[TEST_PATH], inside[TEST_PATH];
+    phlox_error error;
+    px_out_directory made;
+    test_path(out, "%s/out", directory);
+    MUST(px_out_directory_open(&made, out, &error));
+    assert_false(test_exists(out));
+    assert_int_equal(mkdir(test_path(inside, "%s/deep", made.temporary), 0777), 0);
+    test_write_text(inside, "file", "12345");
+    assert_int_equal(px_tree_bytes(directory), 5);
+    MUST(px_out_directory_commit(&made, &error));
+    assert_true(test_exists(test_path(inside, "%s/deep/file", out)));
+    MUST_FAIL(px_out_directory_open(&made, out, &error), PHLOX_ERROR_ARGUMENT, "is there already");
+    test_path(out, "%s/other", directory);
+    MUST(px_out_directory_open(&made, out, &error));
+    test_write_text(made.temporary, "file", "1");
+    px_out_directory_abandon(&made);
+    px_out_directory_abandon(&made);
+    assert_int_equal(test_for_each(directory, NULL, NULL), 1);
+}
+
+/* A child makes a directory and is gone without a word; another one still works on it. */
+static void leftovers_go(void **state)
+{
+    char *const directory = *state, out[TEST_PATH], foreign[TEST_PATH];
+    phlox_error error;
+    px_out_directory made, second;
+    test_path(out, "%s/out", directory);
+    MUST(px_out_directory_open(&made, out, &error));
+    const pid_t child = fork();
+    if (!child) {
+        if (px_out_directory_open(&second, out, NULL) == PHLOX_OK)
+            test_write_text(second.temporary, "file", "1");
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_int_equal(mkdir(test_path(foreign, "%s/out.notours.partial", directory), 0777), 0);
+    assert_int_equal(test_for_each(directory, NULL, NULL), 3);
+    MUST(px_out_directory_open(&second, out, &error));
+    assert_int_equal(test_for_each(directory, NULL, NULL), 3); /* two that live and the foreign one */
+    MUST(px_out_directory_commit(&made, &error));
+    px_out_directory_abandon(&second);
+    assert_true(test_exists(foreign));
+}
+
+static phlox_status count_name(void *user, const char *name, phlox_error *error)
+{
+    (void)name, (void)error;
+    ++*(int *)user;
+    return PHLOX_OK;
+}
+
+static void links_are_not_followed(void **state)
+{
+    char *const directory = *state, tree[TEST_PATH], target[TEST_PATH], link[TEST_PATH];
+    phlox_error error;
+    assert_int_equal(mkdir(test_path(tree, "%s/tree", directory), 0777), 0);
+    assert_int_equal(mkdir(test_path(target, "%s/target", directory), 0777), 0);
+    test_write_text(target, "precious", "12345678");
+    assert_int_equal(symlink(target, test_path(link, "%s/link", tree)), 0);
+    int count = 0;
+    MUST(px_list_directories(tree, count_name, &count, &error));
+    assert_int_equal(count, 0);
+    assert_int_equal(px_tree_bytes(tree), 0);
+    MUST(px_remove_tree(tree, &error));
+    assert_false(test_exists(tree));
+    assert_true(test_exists(test_path(link, "%s/precious", target)));
+    assert_int_equal(symlink(target, test_path(link, "%s/link", directory)), 0);
+    MUST_FAIL(px_remove_tree(link, &error), PHLOX_ERROR_IO, "cannot remove");
+    assert_true(test_exists(test_path(link, "%s/precious", target)));
+    MUST_FAIL(px_remove_tree(tree, &error), PHLOX_ERROR_NOT_FOUND, "tree");
+    MUST(px_list_directories(tree, count_name, &count, &error));
+}
+
+static void temporary_directories(void **state)
+{
+    setenv("TMPDIR", *state, 1);
+    phlox_error error;
+    char *path = NULL;
+    MUST(px_make_temporary_directory(&path, &error));
+    assert_int_equal(test_for_each(*state, NULL, NULL), 1);
+    test_write_text(path, "file", "1");
+    MUST(px_remove_tree(path, &error));
+    free(path);
+    unsetenv("TMPDIR");
+}
+
+static int setup(void **state)
+{
+    char *directory = malloc(TEST_PATH);
+    test_directory(directory);
+    *state = directory;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    test_remove(*state);
+    free(*state);
+    return 0;
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {TEST(whole_or_not_there), TEST(leftovers_go),
+                                       TEST(links_are_not_followed), TEST(temporary_directories)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
