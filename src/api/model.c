@@ -203,7 +203,7 @@ static phlox_status open_parts(phlox_model *model, const char *path,
         return px_fail(error, PHLOX_ERROR_ARGUMENT,
                        "context-size is %d, the model was made for at most %d tokens",
                        options->context_size, desc->max_position);
-    PX_TRY(open_text(model, options, cache_dir, error));
+    PX_TRY(open_text(model, options, path ? cache_dir : NULL, error));
     PX_TRY(choose_device(model, options, error));
     const px_device_options device_options = {options, cache_dir, model->unit};
     if (options->describe_only) {
@@ -244,9 +244,7 @@ phlox_status phlox_model_open(const char *path, const phlox_model_options *optio
         phlox_model_close(&model);
         return px_fail_memory(error, sizeof *model);
     }
-    /* The built-in model has no file to look for changes in, and is small. */
-    char *const cache_dir =
-        path && !chosen.no_cache ? px_cache_directory(chosen.cache_dir) : NULL;
+    char *const cache_dir = chosen.no_cache ? NULL : px_cache_directory(chosen.cache_dir);
     const phlox_status status = open_parts(model, path, &chosen, cache_dir, error);
     free(cache_dir);
     if (status != PHLOX_OK) {

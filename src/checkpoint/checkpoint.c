@@ -69,17 +69,6 @@ void px_checkpoint_describe(const px_checkpoint *checkpoint, char *out, size_t s
     }
 }
 
-void px_checkpoint_widen(px_checkpoint *checkpoint)
-{
-    for (int role = 0; role < PX_ROLES; role++) {
-        const int32_t count =
-            px_role_is_layered((px_role)role) ? checkpoint->desc.num_hidden_layers : 1;
-        px_tensor *const tensors = checkpoint->tensors[role];
-        for (int32_t layer = 0; layer < count; layer++)
-            if (tensors[layer].load) tensors[layer].integers = (px_integers){0};
-    }
-}
-
 phlox_status px_checkpoint_make_room(px_checkpoint *checkpoint, phlox_error *error)
 {
     for (int role = 0; role < PX_ROLES; role++) {
@@ -90,6 +79,34 @@ phlox_status px_checkpoint_make_room(px_checkpoint *checkpoint, phlox_error *err
             return px_fail_memory(error, count * sizeof **checkpoint->tensors);
     }
     return PHLOX_OK;
+}
+
+phlox_status px_checkpoint_widened(const px_checkpoint *checkpoint, px_checkpoint *out,
+                                   phlox_error *error)
+{
+    px_checkpoint copy = *checkpoint;
+    copy.close = NULL;
+    memset(copy.tensors, 0, sizeof copy.tensors);
+    phlox_status status = px_checkpoint_make_room(&copy, error);
+    for (int role = 0; role < PX_ROLES && status == PHLOX_OK; role++) {
+        px_tensor *const tensors = copy.tensors[role];
+        if (!checkpoint->tensors[role]) continue;
+        const int32_t count = px_role_is_layered((px_role)role) ? copy.desc.num_hidden_layers : 1;
+        memcpy(tensors, checkpoint->tensors[role], (size_t)count * sizeof *tensors);
+        for (int32_t layer = 0; layer < count; layer++)
+            if (tensors[layer].load) tensors[layer].integers = (px_integers){0};
+    }
+    *out = copy;
+    if (status != PHLOX_OK) px_checkpoint_widened_free(out);
+    return status;
+}
+
+void px_checkpoint_widened_free(px_checkpoint *checkpoint)
+{
+    for (int role = 0; role < PX_ROLES; role++) {
+        free(checkpoint->tensors[role]);
+        checkpoint->tensors[role] = NULL;
+    }
 }
 
 bool px_checkpoint_lacks(const px_checkpoint *checkpoint, px_role *role, int32_t *layer)

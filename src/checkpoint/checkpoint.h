@@ -148,8 +148,11 @@ void px_describe_integers(int bits, bool symmetric, int64_t group_size, int64_t 
 void px_tensor_describe(const px_tensor *tensor, char *out, size_t size);
 /* Adds a word to such a list, unless it is there. */
 void px_describe_once(char *list, size_t size, const char *word);
-/* Makes floats of the tensors whose integers only the kernels take. */
-void px_checkpoint_widen(px_checkpoint *checkpoint);
+/* A copy that shares all but the list of its tensors, in which those whose integers only the kernels take are
+ * floats. It must not outlive the original, nor be closed. */
+phlox_status px_checkpoint_widened(const px_checkpoint *checkpoint, px_checkpoint *out,
+                                   phlox_error *error);
+void px_checkpoint_widened_free(px_checkpoint *checkpoint);
 /* Makes room for the tensors that the descriptor asks for. */
 phlox_status px_checkpoint_make_room(px_checkpoint *checkpoint, phlox_error *error);
 /* Whether a tensor is missing; *role and *layer say which is the first. */

@@ -66,7 +66,9 @@ static phlox_status open_model(px_device_model *model, const px_device_options *
     if (!model->steps) return px_fail_memory(error, 64);
     choose_kernels(options->user, &model->kernels);
     PX_TRY(px_pool_create(choose_threads(options->user), &model->pool, error));
-    PX_TRY(px_weights_load(model->checkpoint, options->user, options->cache_dir, model->pool,
+    /* The built-in model has no file to look for changes in, and is small. */
+    const char *const cache_dir = model->checkpoint->path[0] ? options->cache_dir : NULL;
+    PX_TRY(px_weights_load(model->checkpoint, options->user, cache_dir, model->pool,
                            &model->weights, error));
     model->engine = (px_engine){.desc = &model->checkpoint->desc, .weights = &model->weights,
                                 .kernels = &model->kernels, .pool = model->pool,

@@ -20,7 +20,7 @@ typedef struct option_case {
     size_t offset, size;
     int64_t integer;
     double real;
-    enum { AS_INT32, AS_UINT64, AS_REAL, AS_BOOL, AS_STRING } kind;
+    enum { AS_INT32, AS_UINT64, AS_REAL, AS_BOOL, AS_STRING, AS_SETTING } kind;
 } option_case;
 
 #define MODEL(field) offsetof(phlox_model_options, field)
@@ -65,6 +65,18 @@ static const option_case model_cases[] = {
     {"cpu-mask", "0x1f", MODEL(cpu_mask), 8, 31, 0, AS_UINT64},
     {"context-size", "4096", MODEL(context_size), 4, 4096, 0, AS_INT32},
     {"chat-format", "phi3", MODEL(chat_format), sizeof(char *), 0, 0, AS_STRING},
+    {"device", "openvino:NPU", MODEL(device), sizeof(char *), 0, 0, AS_STRING},
+    {"prefer", "speed", MODEL(prefer), 4, PHLOX_PREFER_SPEED, 0, AS_INT32},
+    {"prefer", "efficiency", MODEL(prefer), 4, PHLOX_PREFER_EFFICIENCY, 0, AS_INT32},
+    {"prefer", "quiet", MODEL(prefer), 4, PHLOX_PREFER_QUIET, 0, AS_INT32},
+    {"ov-config", "NUM_STREAMS=1", MODEL(ov_config), MODEL(ov_config_count), 0, 0, AS_SETTING},
+    {"ort-config", "device_index=1", MODEL(ort_config), MODEL(ort_config_count), 0, 0, AS_SETTING},
+    {"openvino-library", "/opt/ov", MODEL(openvino_library), sizeof(char *), 0, 0, AS_STRING},
+    {"ort-library", "/opt/ort", MODEL(ort_library), sizeof(char *), 0, 0, AS_STRING},
+    {"max-prompt-len", "2048", MODEL(max_prompt_len), 4, 2048, 0, AS_INT32},
+    {"min-response-len", "256", MODEL(min_response_len), 4, 256, 0, AS_INT32},
+    {"prefill-hint", "STATIC", MODEL(prefill_hint), sizeof(char *), 0, 0, AS_STRING},
+    {"generate-hint", "BEST_PERF", MODEL(generate_hint), sizeof(char *), 0, 0, AS_STRING},
     {"no-cache", NULL, MODEL(no_cache), sizeof(bool), 1, 0, AS_BOOL},
     {"cache-dir", "/some/where", MODEL(cache_dir), sizeof(char *), 0, 0, AS_STRING},
     {"cache-limit", "12345", MODEL(cache_limit), 8, 12345, 0, AS_UINT64},
@@ -105,6 +117,35 @@ static void check_case(const option_case *c, const void *before, const void *aft
     check_field(c->name, c->value, before, after, total, c->offset, wanted, c->size);
 }
 
+/* `size` is where the count stands. */
+static void check_setting(const option_case *c, const phlox_model_options *after)
+{
+    const char *const *const list = (const void *)((const char *)after + c->offset);
+    const size_t count = *(const size_t *)(const void *)((const char *)after + c->size);
+    assert_true(count >= 1);
+    assert_string_equal(list[count - 1], c->value);
+}
+
+static void settings_may_be_given_often(void **state)
+{
+    (void)state;
+    phlox_model_options options;
+    phlox_error error;
+    phlox_model_options_init(&options);
+    MUST(phlox_model_options_set(&options, "ov-config", "A=1", &error));
+    MUST(phlox_model_options_set(&options, "ov-config", "B=", &error));
+    MUST(phlox_model_options_set(&options, "ort-config", "C=3", &error));
+    assert_int_equal(options.ov_config_count, 2);
+    assert_int_equal(options.ort_config_count, 1);
+    assert_string_equal(options.ov_config[0], "A=1");
+    assert_string_equal(options.ov_config[1], "B=");
+    MUST_FAIL(phlox_model_options_set(&options, "ov-config", "A", &error), PHLOX_ERROR_ARGUMENT, "KEY=VALUE");
+    MUST_FAIL(phlox_model_options_set(&options, "ov-config", "=1", &error), PHLOX_ERROR_ARGUMENT, "KEY=VALUE");
+    for (int i = 2; i < PHLOX_MOST_SETTINGS; i++)
+        MUST(phlox_model_options_set(&options, "ov-config", "A=1", &error));
+    MUST_FAIL(phlox_model_options_set(&options, "ov-config", "A=1", &error), PHLOX_ERROR_ARGUMENT, "32");
+}
+
 static void model_options(void **state)
 {
     (void)state;
@@ -116,7 +157,8 @@ static void model_options(void **state)
         assert_int_equal(before.struct_size, sizeof before);
         memcpy(&after, &before, sizeof after);
         MUST(phlox_model_options_set(&after, model_cases[i].name, model_cases[i].value, &error));
-        check_case(&model_cases[i], &before, &after, sizeof after);
+        if (model_cases[i].kind == AS_SETTING) check_setting(&model_cases[i], &after);
+        else check_case(&model_cases[i], &before, &after, sizeof after);
     }
 }
 
@@ -267,6 +309,7 @@ int main(void)
         cmocka_unit_test(model_options),    cmocka_unit_test(generate_options),
         cmocka_unit_test(sampling_numbers), cmocka_unit_test(every_option_is_tested),
         cmocka_unit_test(bad_values),       cmocka_unit_test(features),
+        cmocka_unit_test(settings_may_be_given_often),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
