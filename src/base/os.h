@@ -78,6 +78,8 @@ bool px_read_real(const char *text, double *out);
 
 /* $XDG_CACHE_HOME/phlox or ~/.cache/phlox; free() it. NULL when neither variable is set. */
 char *px_cache_home(void);
+/* $XDG_DATA_HOME/phlox or ~/.local/share/phlox, likewise. */
+char *px_data_home(void);
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
@@ -115,7 +117,8 @@ phlox_status px_library_open(const char *path, px_library **out, phlox_error *er
 bool px_library_function(const px_library *library, const char *name, void *function);
 void px_library_close(px_library *library); /* NULL is accepted */
 
-/* The paths that match a pattern with * and ?, in order; each is given to `visit` until it returns false. */
+/* The paths that match a pattern with * and ?, in order; each is given to `visit` until it returns false.
+ * A backslash makes the next character stand for itself. */
 void px_glob(const char *pattern, bool (*visit)(void *user, const char *path), void *user);
 
 /* ---- time, cores, threads ------------------------------------------------------------------ */

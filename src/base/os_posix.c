@@ -314,16 +314,27 @@ bool px_read_real(const char *text, double *out)
     return end != text && !*end;
 }
 
+/* $VARIABLE/phlox, where it is an absolute path, or $HOME/usual/phlox. */
+static char *home_for(const char *variable, const char *usual)
+{
+    const char *const given = getenv(variable), *const home = getenv("HOME");
+    const bool is_given = given && given[0] == '/';
+    if (!is_given && !(home && home[0])) return NULL;
+    const char *const base = is_given ? given : home;
+    const size_t size = strlen(base) + strlen(usual) + 16;
+    char *const path = malloc(size);
+    if (path) snprintf(path, size, "%s%s/phlox", base, is_given ? "" : usual);
+    return path;
+}
+
 char *px_cache_home(void)
 {
-    const char *const cache = getenv("XDG_CACHE_HOME"), *const home = getenv("HOME");
-    const bool has_cache = cache && cache[0] == '/';
-    if (!has_cache && !(home && home[0])) return NULL;
-    const char *const base = has_cache ? cache : home;
-    const size_t size = strlen(base) + 16;
-    char *const path = malloc(size);
-    if (path) snprintf(path, size, "%s%s/phlox", base, has_cache ? "" : "/.cache");
-    return path;
+    return home_for("XDG_CACHE_HOME", "/.cache");
+}
+
+char *px_data_home(void)
+{
+    return home_for("XDG_DATA_HOME", "/.local/share");
 }
 
 /* ---- libraries opened at run time ---------------------------------------------------------- */

@@ -242,33 +242,45 @@ static void reads_numbers(void **state)
     for (size_t i = 0; i < PX_COUNT(wrong); i++) assert_false(px_read_real(wrong[i], &value));
 }
 
-static void cache_home(void **state)
+static void set_or_not(const char *variable, const char *value)
 {
-    (void)state;
+    if (value) setenv(variable, value, 1);
+    else unsetenv(variable);
+}
+
+/* The directory `home` gives with `variable` and HOME set to each pair. */
+static void check_home(char *home(void), const char *variable, const char *usual)
+{
     static const char *const cases[][3] = {
-        {"/cache", "/home", "/cache/phlox"},      {"relative", "/home", "/home/.cache/phlox"},
-        {"", "/home", "/home/.cache/phlox"},      {NULL, "/home", "/home/.cache/phlox"},
-        {"/cache", NULL, "/cache/phlox"},         {NULL, NULL, NULL},
-        {NULL, "", NULL},
+        {"/given", "/home", "/given/phlox"}, {"relative", "/home", NULL}, {"", "/home", NULL},
+        {NULL, "/home", NULL},               {"/given", NULL, "/given/phlox"},
     };
-    char *const old_cache = getenv("XDG_CACHE_HOME"), *const old_home = getenv("HOME");
-    char *const cache = old_cache ? px_strdup(old_cache, strlen(old_cache)) : NULL;
-    char *const home = old_home ? px_strdup(old_home, strlen(old_home)) : NULL;
+    static const char *const nothing[][2] = {{NULL, NULL}, {NULL, ""}};
+    const char *const old[] = {getenv(variable), getenv("HOME")};
+    char *kept[2];
+    for (size_t i = 0; i < 2; i++) kept[i] = old[i] ? px_strdup(old[i], strlen(old[i])) : NULL;
     for (size_t i = 0; i < PX_COUNT(cases); i++) {
-        if (cases[i][0]) setenv("XDG_CACHE_HOME", cases[i][0], 1);
-        else unsetenv("XDG_CACHE_HOME");
-        if (cases[i][1]) setenv("HOME", cases[i][1], 1);
-        else unsetenv("HOME");
-        char *const found = px_cache_home();
-        if (cases[i][2]) assert_string_equal(found, cases[i][2]);
-        else assert_null(found);
+        set_or_not(variable, cases[i][0]);
+        set_or_not("HOME", cases[i][1]);
+        char *const found = home();
+        assert_string_equal(found, cases[i][2] ? cases[i][2] : usual);
         free(found);
     }
-    if (cache) setenv("XDG_CACHE_HOME", cache, 1);
-    else unsetenv("XDG_CACHE_HOME");
-    if (home) setenv("HOME", home, 1);
-    free(cache);
-    free(home);
+    for (size_t i = 0; i < PX_COUNT(nothing); i++) {
+        set_or_not(variable, nothing[i][0]);
+        set_or_not("HOME", nothing[i][1]);
+        assert_null(home());
+    }
+    set_or_not(variable, kept[0]);
+    set_or_not("HOME", kept[1]);
+    for (size_t i = 0; i < 2; i++) free(kept[i]);
+}
+
+static void home_directories(void **state)
+{
+    (void)state;
+    check_home(px_cache_home, "XDG_CACHE_HOME", "/home/.cache/phlox");
+    check_home(px_data_home, "XDG_DATA_HOME", "/home/.local/share/phlox");
 }
 
 /* ---- memory -------------------------------------------------------------------------------- */
@@ -398,7 +410,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(maps),        TEST(what_is_no_file),           TEST(unreadable),
         TEST(writes_whole_files_or_none), TEST(no_space),   TEST(cleans_what_the_dead_left),
-        TEST(directories), TEST(lists_regular_files),       TEST(cache_home),
+        TEST(directories), TEST(lists_regular_files),       TEST(home_directories),
         TEST(touches_only_what_was_mapped), TEST(reads_numbers), TEST(memory_of_groups), TEST(memory_in_use),
         cmocka_unit_test(libraries_are_opened), cmocka_unit_test(patterns_find_paths),
     };
