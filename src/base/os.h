@@ -44,6 +44,19 @@ phlox_status px_list_directory(const char *path,
                                                      phlox_error *error),
                                void *user, phlox_error *error);
 
+/* Calls visit with the name of every entry of a directory but "." and "..", in no order, until it returns
+ * false; a directory that cannot be read has none. */
+void px_list_names(const char *path, bool (*visit)(void *user, const char *name), void *user);
+
+/* Reads a file of /proc or /sys, whose size is not known: up to size - 1 bytes of its beginning, and a NUL
+ * behind them. *length == size - 1: there may be more. PHLOX_ERROR_NOT_FOUND when the file, or the device
+ * or process that answers for it, is gone. */
+phlox_status px_read_text(const char *path, char *text, size_t size, size_t *length,
+                          phlox_error *error);
+
+/* The target of a symbolic link, as it is written there; false when there is none or it is longer. */
+bool px_read_link(const char *path, char *target, size_t size);
+
 /* A file being written under a temporary name beside its final one. */
 typedef struct px_out_file {
     int descriptor; /* -1: none */
@@ -124,6 +137,7 @@ void px_glob(const char *pattern, bool (*visit)(void *user, const char *path), v
 /* ---- time, cores, threads ------------------------------------------------------------------ */
 
 double px_seconds(void); /* monotonic */
+int64_t px_process_id(void); /* of this process */
 /* The numbers of the hardware threads that this process may use, in order. Returns how many. */
 size_t px_allowed_cpus(int *cpus, size_t most);
 /* Keeps the calling thread to these; without effect where the system refuses. */
@@ -142,6 +156,8 @@ void px_monitor_free(px_monitor *monitor);
 void px_monitor_lock(px_monitor *monitor);
 void px_monitor_unlock(px_monitor *monitor);
 void px_monitor_wait(px_monitor *monitor);
+/* Waits no longer than so many seconds; like px_monitor_wait(), it may return without a reason. */
+void px_monitor_wait_for(px_monitor *monitor, double seconds);
 void px_monitor_wake_all(px_monitor *monitor);
 
 #endif

@@ -145,6 +145,53 @@ phlox_status px_list_directory(const char *path,
     return status;
 }
 
+void px_list_names(const char *path, bool (*visit)(void *user, const char *name), void *user)
+{
+    DIR *const directory = opendir(path);
+    if (!directory) return;
+    for (const struct dirent *entry; (entry = readdir(directory));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        if (!visit(user, entry->d_name)) break;
+    }
+    closedir(directory);
+}
+
+/* What a file of /proc or /sys says when its device or process is gone. */
+static phlox_status fail_read(const char *path, const char *what, phlox_error *error)
+{
+    if (errno == ENODEV || errno == ENXIO || errno == ESRCH)
+        return px_fail(error, PHLOX_ERROR_NOT_FOUND, "%s: %s: %s", path, what, strerror(errno));
+    return fail_io(path, what, error);
+}
+
+phlox_status px_read_text(const char *path, char *text, size_t size, size_t *length,
+                          phlox_error *error)
+{
+    const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor < 0) return fail_read(path, "cannot open", error);
+    size_t used = 0;
+    ssize_t got = 1;
+    while (got > 0 && used < size - 1) {
+        got = read(descriptor, text + used, size - 1 - used);
+        if (got < 0 && errno == EINTR) got = 1;
+        else if (got > 0) used += (size_t)got;
+    }
+    const phlox_status status = got < 0 ? fail_read(path, "cannot read", error) : PHLOX_OK;
+    close(descriptor);
+    if (status != PHLOX_OK) return status;
+    text[used] = 0;
+    *length = used;
+    return PHLOX_OK;
+}
+
+bool px_read_link(const char *path, char *target, size_t size)
+{
+    const ssize_t length = readlink(path, target, size);
+    if (length < 0 || (size_t)length >= size) return false;
+    target[length] = 0;
+    return true;
+}
+
 /* Creates a file of a new name beside `path` and locks it; -1 when that fails. The lock lives as long
  * as the descriptor: px_out_clean() tells dead writers by it, and may be as quick as to remove the
  * file before it is locked. */
@@ -495,6 +542,11 @@ double px_seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
+int64_t px_process_id(void)
+{
+    return getpid();
+}
+
 size_t px_allowed_cpus(int *cpus, size_t most)
 {
     size_t count = 0;
@@ -569,8 +621,12 @@ px_monitor *px_monitor_create(void)
 {
     px_monitor *const monitor = malloc(sizeof *monitor);
     if (!monitor) return NULL;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&monitor->mutex, NULL);
-    pthread_cond_init(&monitor->condition, NULL);
+    pthread_cond_init(&monitor->condition, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     return monitor;
 }
 
@@ -595,6 +651,16 @@ void px_monitor_unlock(px_monitor *monitor)
 void px_monitor_wait(px_monitor *monitor)
 {
     pthread_cond_wait(&monitor->condition, &monitor->mutex);
+}
+
+void px_monitor_wait_for(px_monitor *monitor, double seconds)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    const int64_t nanoseconds = until.tv_nsec + (int64_t)(seconds * 1e9);
+    until.tv_sec += (time_t)(nanoseconds / 1000000000);
+    until.tv_nsec = (long)(nanoseconds % 1000000000);
+    pthread_cond_timedwait(&monitor->condition, &monitor->mutex, &until);
 }
 
 void px_monitor_wake_all(px_monitor *monitor)

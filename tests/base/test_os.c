@@ -405,6 +405,79 @@ static void patterns_find_paths(void **state)
     assert_int_equal(count, 2);
 }
 
+struct names {
+    size_t count, most;
+    bool has_file, has_directory;
+};
+
+static bool keep_name(void *user, const char *name)
+{
+    struct names *const names = user;
+    names->has_file |= strcmp(name, "file") == 0;
+    names->has_directory |= strcmp(name, "directory") == 0;
+    return ++names->count < names->most;
+}
+
+static void names_of_every_kind(void **state)
+{
+    char path[TEST_PATH];
+    struct names names = {.most = 10};
+    test_write_text(*state, "file", "x");
+    assert_int_equal(mkdir(test_path(path, "%s/directory", (char *)*state), 0777), 0);
+    assert_int_equal(symlink("/nowhere", test_path(path, "%s/link", (char *)*state)), 0);
+    px_list_names(*state, keep_name, &names);
+    assert_int_equal(names.count, 3);
+    assert_true(names.has_file && names.has_directory);
+    names = (struct names){.most = 2};
+    px_list_names(*state, keep_name, &names);
+    assert_int_equal(names.count, 2);
+    names = (struct names){.most = 2};
+    px_list_names(test_path(path, "%s/absent", (char *)*state), keep_name, &names);
+    px_list_names(test_path(path, "%s/file", (char *)*state), keep_name, &names);
+    assert_int_equal(names.count, 0);
+
+    char target[9], shorter[8];
+    assert_true(px_read_link(test_path(path, "%s/link", (char *)*state), target, sizeof target));
+    assert_string_equal(target, "/nowhere");
+    assert_false(px_read_link(path, shorter, sizeof shorter));
+    assert_false(px_read_link(test_path(path, "%s/file", (char *)*state), target, sizeof target));
+}
+
+static void texts_of_unknown_size(void **state)
+{
+    char path[TEST_PATH], text[6];
+    size_t length = 77;
+    phlox_error error;
+    test_path(path, "%s/file", (char *)*state);
+    static const char *const contents[] = {"", "12\n", "12345", "1234567"};
+    static const char *const read[] = {"", "12\n", "12345", "12345"};
+    for (size_t i = 0; i < PX_COUNT(contents); i++) {
+        test_write_text(*state, "file", contents[i]);
+        MUST(px_read_text(path, text, sizeof text, &length, &error));
+        assert_int_equal(length, strlen(read[i]));
+        assert_string_equal(text, read[i]);
+    }
+    MUST_FAIL(px_read_text("/nowhere/file", text, sizeof text, &length, &error),
+              PHLOX_ERROR_NOT_FOUND, "/nowhere/file");
+    MUST_FAIL(px_read_text(*state, text, sizeof text, &length, &error), PHLOX_ERROR_IO, "cannot read");
+    assert_int_equal(length, 5);
+    char status[4096];
+    MUST(px_read_text("/proc/self/stat", status, sizeof status, &length, &error));
+    assert_int_equal(strtoll(status, NULL, 10), px_process_id());
+}
+
+static void waits_end(void **state)
+{
+    (void)state;
+    px_monitor *const monitor = px_monitor_create();
+    assert_non_null(monitor);
+    const double before = px_seconds();
+    px_monitor_lock(monitor);
+    while (px_seconds() < before + 0.01) px_monitor_wait_for(monitor, 0.01);
+    px_monitor_unlock(monitor);
+    px_monitor_free(monitor);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -412,6 +485,7 @@ int main(void)
         TEST(writes_whole_files_or_none), TEST(no_space),   TEST(cleans_what_the_dead_left),
         TEST(directories), TEST(lists_regular_files),       TEST(home_directories),
         TEST(touches_only_what_was_mapped), TEST(reads_numbers), TEST(memory_of_groups), TEST(memory_in_use),
+        TEST(names_of_every_kind), TEST(texts_of_unknown_size), cmocka_unit_test(waits_end),
         cmocka_unit_test(libraries_are_opened), cmocka_unit_test(patterns_find_paths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
