@@ -32,6 +32,6 @@ if(PHLOX_HAS_BUILTIN)
     list(APPEND definitions PX_HAS_${name})
   endforeach()
   set_source_files_properties(${PHLOX_BUILTIN_SOURCE} PROPERTIES
-    OBJECT_DEPENDS "${builtin_files}" INCLUDE_DIRECTORIES ${directory}
+    OBJECT_DEPENDS "${builtin_files};${directory}/../known.bin" INCLUDE_DIRECTORIES ${directory}
     COMPILE_DEFINITIONS "${definitions}")
 endif()

@@ -1,4 +1,4 @@
-/* The files of models/demo/hf as bytes of the library; builtin.h is the C face. The assembler finds
+/* The files of models/demo/hf, and known.bin beside it, as bytes of the library; builtin.h is the C face. The assembler finds
  * them through the include path. A file that the model lacks becomes an empty one. */
 
 .macro begin name
@@ -55,5 +55,9 @@ begin px_builtin_chat_template_jinja
     .incbin "chat_template.jinja"
 #endif
 end px_builtin_chat_template_jinja, px_builtin_chat_template_jinja_end
+
+begin px_builtin_known
+    .incbin "../known.bin"
+end px_builtin_known, px_builtin_known_end
 
     .section .note.GNU-stack, "", %progbits

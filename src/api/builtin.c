@@ -20,7 +20,20 @@ size_t px_builtin_files(px_memory_file *out)
     return count;
 }
 
+static void find_known(px_known_answer *out)
+{
+    const int32_t *const words = (const void *)px_builtin_known; /* aligned to 64 bytes */
+    const size_t prompt = (size_t)words[0], steps = (size_t)words[1];
+    *out = (px_known_answer){.ids = words + 2, .prompt = prompt, .steps = steps,
+                             .logits = (const void *)(words + 2 + prompt + steps - 1)};
+}
+
 #else
+
+static void find_known(px_known_answer *out)
+{
+    *out = (px_known_answer){.steps = 0};
+}
 
 size_t px_builtin_files(px_memory_file *out)
 {
@@ -39,4 +52,10 @@ phlox_status px_builtin_open_or(const char *path, px_checkpoint **out, phlox_err
         return px_fail(error, PHLOX_ERROR_NOT_FOUND,
                        "this build of phlox has no built-in model; give the path of a model");
     return px_checkpoint_open_memory(files, count, out, error);
+}
+
+phlox_status px_builtin_open_known(px_checkpoint **model, px_known_answer *known, phlox_error *error)
+{
+    find_known(known);
+    return px_builtin_open_or(NULL, model, error);
 }

@@ -5,6 +5,7 @@
 #define PX_API_BUILTIN_H
 
 #include "checkpoint/checkpoint.h"
+#include "device/device.h"
 
 enum { PX_BUILTIN_MOST = 8 };
 
@@ -14,7 +15,13 @@ size_t px_builtin_files(px_memory_file *out);
 /* Opens the model at `path`, which must outlive it, or the built-in one when that is NULL. */
 phlox_status px_builtin_open_or(const char *path, px_checkpoint **out, phlox_error *error);
 
+/* Opens the built-in model, and says what it is known to answer (models/demo/known.py); the arrays are parts of the
+ * program. PHLOX_ERROR_NOT_FOUND when this build has none. */
+phlox_status px_builtin_open_known(px_checkpoint **model, px_known_answer *known, phlox_error *error);
+
 #ifdef PHLOX_HAS_BUILTIN
+
+extern const unsigned char px_builtin_known[], px_builtin_known_end[];
 
 /* One line for each embedded file: symbol and file name. */
 #define PX_BUILTIN_FILES(FILE)                                                                   \

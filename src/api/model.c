@@ -2,6 +2,8 @@
 
 #include "api/builtin.h"
 
+#include <phlox/tools.h>
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -171,16 +173,15 @@ static phlox_status open_text(phlox_model *model, const phlox_model_options *opt
 /* ---- opening and closing ------------------------------------------------------------------- */
 
 static phlox_status choose_device(phlox_model *model, const phlox_model_options *options,
-                                  phlox_error *error)
+                                  const char *cache_dir, phlox_error *error)
 {
     if (options->device && strcmp(options->device, "auto") != 0) {
-        model->device_reason = "asked for";
-        PX_TRY(px_device_by_name(options->device, &model->device, model->unit, sizeof model->unit, error));
-    } else {
-        model->device = px_device_choose(&model->device_reason);
+        snprintf(model->choice.reason, sizeof model->choice.reason, "asked for");
+        return px_device_by_name(options->device, &model->choice.device, model->choice.unit,
+                                 sizeof model->choice.unit, error);
     }
-    px_device_unit_name(model->device, model->unit, model->device_name, sizeof model->device_name);
-    return PHLOX_OK;
+    const px_choosing choosing = {options, cache_dir, false, phlox_version(), px_builtin_open_known};
+    return px_choose(&choosing, model->checkpoint, &model->choice, error);
 }
 
 /* Tokens that a session may have: what was asked for, else what model and device can. */
@@ -190,6 +191,19 @@ static size_t context_size(const phlox_model *model, const phlox_model_options *
     const size_t of_device = model->device_info.most_context;
     if (options->context_size) return (size_t)options->context_size;
     return of_device ? PX_MIN(most, of_device) : most;
+}
+
+static phlox_status open_device(phlox_model *model, const phlox_model_options *options,
+                                const char *cache_dir, phlox_error *error)
+{
+    const px_device *const device = model->choice.device;
+    const px_device_options device_options = {options, cache_dir, model->choice.unit};
+    px_device_unit_name(device, model->choice.unit, model->device_name, sizeof model->device_name);
+    if (options->describe_only)
+        return device->estimate(model->checkpoint, &device_options, &model->device_info, error);
+    PX_TRY(device->open(model->checkpoint, &device_options, &model->device_model, error));
+    device->info(model->device_model, &model->device_info);
+    return PHLOX_OK;
 }
 
 static phlox_status open_parts(phlox_model *model, const char *path,
@@ -204,19 +218,11 @@ static phlox_status open_parts(phlox_model *model, const char *path,
                        "context-size is %d, the model was made for at most %d tokens",
                        options->context_size, desc->max_position);
     PX_TRY(open_text(model, options, path ? cache_dir : NULL, error));
-    PX_TRY(choose_device(model, options, error));
-    const px_device_options device_options = {options, cache_dir, model->unit};
-    if (options->describe_only) {
-        PX_TRY(model->device->estimate(model->checkpoint, &device_options, &model->device_info,
-                                       error));
-    } else {
-        PX_TRY(model->device->open(model->checkpoint, &device_options, &model->device_model,
-                                   error));
-        model->device->info(model->device_model, &model->device_info);
-    }
+    PX_TRY(choose_device(model, options, cache_dir, error));
+    PX_TRY(open_device(model, options, cache_dir, error));
     model->runtime = (px_runtime){
         .desc = desc,
-        .device = model->device,
+        .device = model->choice.device,
         .model = model->device_model,
         .tokenizer = model->tokenizer,
         .eos = &model->eos,
@@ -261,7 +267,7 @@ void phlox_model_close(phlox_model **model)
     phlox_model *const closed = model ? *model : NULL;
     if (!closed) return;
     *model = NULL;
-    if (closed->device_model) closed->device->close(closed->device_model);
+    if (closed->device_model) closed->choice.device->close(closed->device_model);
     px_tokenizer_free(closed->tokenizer);
     if (closed->tokenizer_file) px_cache_close(closed->tokenizer_file);
     free(closed->tokenizer_file);
@@ -280,7 +286,7 @@ void phlox_model_get_info(const phlox_model *model, phlox_model_info *info)
         .path = checkpoint->path,
         .device = model->device_name,
         .device_name = model->device_info.name,
-        .device_reason = model->device_reason,
+        .device_reason = model->choice.reason,
         .kernels = model->device_info.kernels,
         .weights = model->device_info.weights,
         .stored = model->stored,

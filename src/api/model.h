@@ -12,9 +12,8 @@ struct phlox_model {
     px_tokenizer *tokenizer;       /* NULL: none */
     const px_chat_format *chat_format; /* NULL: none, or not recognised */
     phlox_error chat_error;        /* why chat_format is NULL */
-    const px_device *device;
-    const char *device_reason;
-    char unit[32], device_name[64]; /* "NPU", "openvino:NPU" */
+    px_choice choice;              /* of the device, and why */
+    char device_name[64];          /* "openvino:NPU" */
     px_device_model *device_model;
     px_device_info device_info;
     px_ids eos;                    /* ids that end a generation */

@@ -63,9 +63,3 @@ void px_device_unit_name(const px_device *device, const char *unit, char *out, s
 {
     snprintf(out, size, *unit ? "%s:%s" : "%s", device->name, unit);
 }
-
-const px_device *px_device_choose(const char **reason)
-{
-    *reason = "the native engine; this build has no GPU or NPU device";
-    return &px_device_cpu;
-}
