@@ -79,7 +79,7 @@ PHLOX_API phlox_text phlox_text_of(const char *string);
 
 typedef struct phlox_progress {
     const char *what;       /* what is being done, e.g. "packing weights" */
-    uint64_t done, total;   /* bytes or tokens */
+    uint64_t done, total;   /* bytes or tokens; total 0: nobody knows how much there is to do */
     bool is_bytes;
 } phlox_progress;
 

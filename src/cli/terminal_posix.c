@@ -88,8 +88,12 @@ static bool has_colour(void)
 
 static void draw(const cli_progress_bar *bar, const phlox_progress *progress, double now)
 {
-    const double share =
-        progress->total ? (double)progress->done / (double)progress->total : 0;
+    if (!progress->total) { /* nobody knows how long it takes */
+        fprintf(stderr, "\r\033[K%s, %.0f s", progress->what, now - bar->start);
+        fflush(stderr);
+        return;
+    }
+    const double share = (double)progress->done / (double)progress->total;
     const int filled = (int)(share * BAR_CELLS);
     char cells[BAR_CELLS + 1], done[16], total[16];
     for (int i = 0; i < BAR_CELLS; i++) cells[i] = i < filled ? '#' : '.';
