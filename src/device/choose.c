@@ -1,10 +1,11 @@
 #include "device/cpu.h"
+#include "device/openvino.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
-static const px_device *const devices[] = {&px_device_cpu, NULL};
+static const px_device *const devices[] = {&px_device_cpu, &px_device_openvino, NULL};
 
 const px_device *const *px_device_all(void)
 {

@@ -1,0 +1,105 @@
+#include "device/openvino_model.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- a list of keys and values ------------------------------------------------------------- */
+
+/* Its index, or the count when there is none. */
+static size_t find(const px_openvino_config *config, const char *key)
+{
+    size_t i = 0;
+    while (i < config->count && strcmp(config->properties[i].key, key) != 0) i++;
+    return i;
+}
+
+/* Key and value are one piece of memory, the key first. */
+static void put(px_openvino_config *config, char *key, const char *value)
+{
+    const size_t i = find(config, key);
+    if (i < config->count) free((char *)(uintptr_t)config->properties[i].key);
+    else config->count++;
+    config->properties[i] = (ov_property_t){key, value};
+}
+
+phlox_status px_openvino_set(px_openvino_config *config, const char *key, phlox_error *error,
+                             const char *format, ...)
+{
+    char value[2048];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(value, sizeof value, format, arguments);
+    va_end(arguments);
+    const size_t key_size = strlen(key) + 1, size = strlen(value) + 1;
+    char *const pair = malloc(key_size + size);
+    if (!pair) return px_fail_memory(error, key_size + size);
+    memcpy(pair, key, key_size);
+    memcpy(pair + key_size, value, size);
+    put(config, pair, pair + key_size);
+    return PHLOX_OK;
+}
+
+const char *px_openvino_get(const px_openvino_config *config, const char *key)
+{
+    const size_t i = find(config, key);
+    return i < config->count ? config->properties[i].value : NULL;
+}
+
+void px_openvino_config_free(px_openvino_config *config)
+{
+    for (size_t i = 0; i < config->count; i++)
+        free((char *)(uintptr_t)config->properties[i].key);
+    config->count = 0;
+}
+
+/* ---- what is set --------------------------------------------------------------------------- */
+
+static phlox_status set_kv_cache(px_openvino_config *config, const phlox_model_options *user,
+                                 phlox_error *error)
+{
+    static const char *const words[] = {[PHLOX_KV_F32] = "f32", [PHLOX_KV_F16] = "f16",
+                                        [PHLOX_KV_INT8] = "u8", [PHLOX_KV_INT4] = "u4"};
+    if (user->kv_cache == PHLOX_KV_DEFAULT && !user->exact) return PHLOX_OK;
+    const phlox_kv_cache kv_cache = user->kv_cache == PHLOX_KV_DEFAULT ? PHLOX_KV_F32 : user->kv_cache;
+    return px_openvino_set(config, "KV_CACHE_PRECISION", error, "%s", words[kv_cache]);
+}
+
+static phlox_status set_defaults(px_openvino_config *config, const phlox_model_options *user,
+                                 const char *unit, phlox_error *error)
+{
+    const bool is_cpu = strcmp(unit, "CPU") == 0, is_npu = strncmp(unit, "NPU", 3) == 0;
+    PX_TRY(px_openvino_set(config, "PERFORMANCE_HINT", error, "LATENCY"));
+    if (is_cpu || strncmp(unit, "GPU", 3) == 0)
+        PX_TRY(px_openvino_set(config, "NUM_STREAMS", error, "1"));
+    if (is_cpu && user->threads)
+        PX_TRY(px_openvino_set(config, "INFERENCE_NUM_THREADS", error, "%d", user->threads));
+    PX_TRY(set_kv_cache(config, user, error));
+    if (!user->exact || is_npu) return PHLOX_OK;
+    PX_TRY(px_openvino_set(config, "INFERENCE_PRECISION_HINT", error, "f32"));
+    return px_openvino_set(config, "DYNAMIC_QUANTIZATION_GROUP_SIZE", error, "0");
+}
+
+static phlox_status set_users(px_openvino_config *config, const phlox_model_options *user,
+                              phlox_error *error)
+{
+    for (size_t i = 0; i < PX_MIN(user->ov_config_count, (size_t)PHLOX_MOST_SETTINGS); i++) {
+        const char *const text = user->ov_config[i], *const equals = text ? strchr(text, '=') : NULL;
+        if (!equals || equals == text)
+            return px_fail(error, PHLOX_ERROR_ARGUMENT, "--ov-config %s: KEY=VALUE is meant",
+                           text ? text : "");
+        char *const pair = px_strdup(text, strlen(text));
+        if (!pair) return px_fail_memory(error, strlen(text) + 1);
+        pair[equals - text] = 0;
+        put(config, pair, pair + (equals - text) + 1);
+    }
+    return PHLOX_OK;
+}
+
+phlox_status px_openvino_configure(px_openvino_config *config, const phlox_model_options *user,
+                                   const char *unit, phlox_error *error)
+{
+    PX_TRY(set_defaults(config, user, unit, error));
+    return set_users(config, user, error);
+}
