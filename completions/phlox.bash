@@ -2,7 +2,7 @@
 
 _phlox()
 {
-    local commands='run info tokenize detokenize logits perplexity compare bench export cache version help'
+    local commands='run info tokenize detokenize logits perplexity compare bench export cache verify advise version help'
     local model='--weight-format --group-size --sym --asym --ratio --backup-precision
         --all-layers --group-size-fallback --quant-method --exact --kv-cache --huge-pages
         --threads --cpu-mask --context-size
@@ -62,6 +62,8 @@ _phlox()
             --quantization-statistics-path --sensitivity-metric --quant-mode --awq
             --scale-estimation --gptq --lora-correction --help" ;;
         cache) words='--cache-dir --all --help' ;;
+        verify) words="$model --json --help" ;;
+        advise) words="$model --at --json --help" ;;
         esac
     elif [[ -z $words ]]; then
         case $command in

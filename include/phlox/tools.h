@@ -92,6 +92,55 @@ PHLOX_API phlox_status phlox_export(const char *path, const char *form, const ch
                                     const phlox_export_options *words, phlox_export_result *result,
                                     phlox_error *error);
 
+/* ---- devices that are right, and how fast ------------------------------------------------- */
+
+/* What became of trying a device: a small model whose answer is known runs on it, and then one with two layers as large
+ * as Phi-3-mini's, to measure. */
+typedef struct phlox_trial {
+    const char *device;  /* "openvino:NPU", as phlox_model_options.device takes it */
+    const char *kind;    /* "CPU", "GPU", "NPU" */
+    const char *name;    /* "Intel(R) AI Boost"; "" when that is not known */
+    const char *runtime; /* "OpenVINO 2026.4.1", or the instruction set of the native engine */
+    bool is_right;
+    double kl;           /* largest Kullback-Leibler divergence from the known answer, nats */
+    double difference;   /* largest of the logits */
+    /* Of a decode step: seconds that a layer of any size takes, bytes of int4 weights read a second; of a prompt: weights
+     * times tokens a second; 0: not measured. */
+    double layer_seconds, read_rate, prompt_rate;
+    double watts;        /* of the processor packages while it decoded; 0: not measurable */
+    const char *problem; /* why it cannot be used, and what mends that; "" when it can */
+} phlox_trial;
+
+/* Return false to stop. */
+typedef bool phlox_trial_fn(void *user, const phlox_trial *trial);
+
+/* Tries `device`, or, when it is NULL, every unit that phlox can drive on this machine, and calls `visit` for each. Of
+ * `options` (NULL: defaults) those count that say how devices are driven. What was measured of all is kept in the cache,
+ * where device "auto" finds it. A device that fails is a trial with a problem, no error. */
+PHLOX_API phlox_status phlox_verify(const char *device, const phlox_model_options *options,
+                                    phlox_trial_fn *visit, void *user, phlox_error *error);
+
+/* What a model would do on a device of this machine in some format. */
+typedef struct phlox_advice {
+    const char *device, *name; /* as in phlox_trial */
+    const char *weights;       /* "int4 sym g128, embedding and lm_head int8" */
+    const char *option;        /* what asks for them: "int8"; "" for what is so by default */
+    double prefill, decode;    /* tokens a second, from what the trial measured */
+    double joules;             /* of a decoded token; 0: not measurable */
+    uint64_t memory;           /* bytes, with `context` tokens cached */
+    bool fits;                 /* in the memory that is free now */
+    bool is_best;              /* what auto would take, in the default format */
+    const char *problem;       /* the device's; "" when it can be used. Then the numbers are 0 */
+} phlox_advice;
+
+typedef bool phlox_advice_fn(void *user, const phlox_advice *advice);
+
+/* Says for each device and weight format what to expect of the model at `path` (NULL: the built-in one) with `context`
+ * tokens (0: 4096, or what the model has), best first; *reason, of `size` bytes, is why the best is the best. */
+PHLOX_API phlox_status phlox_advise(const char *path, const phlox_model_options *options,
+                                    int32_t context, phlox_advice_fn *visit, void *user, char *reason,
+                                    size_t size, phlox_error *error);
+
 /* ---- measures ------------------------------------------------------------------------------ */
 
 typedef struct phlox_perplexity_result {

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const uint64_t default_cache_limit = UINT64_C(32) << 30;
-
 char *px_cache_directory(const char *given)
 {
     return given ? px_strdup(given, strlen(given)) : px_cache_home();
@@ -172,6 +170,12 @@ static phlox_status open_text(phlox_model *model, const phlox_model_options *opt
 
 /* ---- opening and closing ------------------------------------------------------------------- */
 
+px_choosing px_choosing_of(const phlox_model_options *options, const char *cache_dir)
+{
+    return (px_choosing){.user = options, .cache_dir = cache_dir, .version = phlox_version(),
+                         .open_known = px_builtin_open_known};
+}
+
 static phlox_status choose_device(phlox_model *model, const phlox_model_options *options,
                                   const char *cache_dir, phlox_error *error)
 {
@@ -180,7 +184,7 @@ static phlox_status choose_device(phlox_model *model, const phlox_model_options 
         return px_device_by_name(options->device, &model->choice.device, model->choice.unit,
                                  sizeof model->choice.unit, error);
     }
-    const px_choosing choosing = {options, cache_dir, false, phlox_version(), px_builtin_open_known};
+    const px_choosing choosing = px_choosing_of(options, cache_dir);
     return px_choose(&choosing, model->checkpoint, &model->choice, error);
 }
 
@@ -242,7 +246,7 @@ phlox_status phlox_model_open(const char *path, const phlox_model_options *optio
     if (options) chosen = *options;
     else phlox_model_options_init(&chosen);
     PX_TRY(check_options(&chosen, error));
-    if (!chosen.cache_limit) chosen.cache_limit = default_cache_limit;
+    if (!chosen.cache_limit) chosen.cache_limit = PX_CACHE_LIMIT;
     phlox_model *model = px_calloc(1, sizeof *model);
     const char *const name = path ? path : "built-in model";
     if (model) model->path = px_strdup(name, strlen(name));

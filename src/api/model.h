@@ -29,6 +29,11 @@ struct phlox_model {
  * the logits of so many at once. */
 enum { PX_MEASURE_WINDOW = 2048, PX_MEASURE_PIECE = 128 };
 
+#define PX_CACHE_LIMIT (UINT64_C(32) << 30) /* bytes, where the user says nothing */
+
+/* What choosing a device depends on, as this machine is now; options and directory must outlive it. */
+px_choosing px_choosing_of(const phlox_model_options *options, const char *cache_dir);
+
 /* The directory given, or the default one; free() it. NULL when there is none. */
 char *px_cache_directory(const char *given);
 

@@ -326,6 +326,15 @@ static const char *find_clash(const struct request *request)
     return NULL;
 }
 
+/* Where it runs and why, before the first token. */
+static void print_device(const phlox_model *model)
+{
+    phlox_model_info info;
+    phlox_model_get_info(model, &info);
+    fprintf(stderr, "%s%s%s%s: %s\n", info.device, info.device_name[0] ? " (" : "", info.device_name,
+            info.device_name[0] ? ")" : "", info.device_reason);
+}
+
 static int execute(struct request *request)
 {
     phlox_error error;
@@ -344,10 +353,12 @@ static int execute(struct request *request)
     int code;
     if (!request->ids_text && !prompt.size)
         code = cli_usage("run", "the prompt is empty");
-    else if (cli_open_model(request->model, &request->args.model, &model, &error) == PHLOX_OK)
-        code = answer_prompt(request, model, prompt);
-    else
+    else if (cli_open_model(request->model, &request->args.model, &model, &error) != PHLOX_OK)
         code = cli_fail(&error);
+    else {
+        if (!request->quiet && !request->as_json) print_device(model);
+        code = answer_prompt(request, model, prompt);
+    }
     if (reads) free((void *)(uintptr_t)prompt.data);
     phlox_model_close(&model);
     return code;

@@ -60,6 +60,14 @@ phlox_status px_device_by_name(const char *name, const px_device **device, char 
                    "ort:PROVIDER are, phlox devices lists those of this machine", name);
 }
 
+px_unit_kind px_unit_kind_of(const char *unit)
+{
+    static const char *const npus[] = {"NPU", "QNN", "RyzenAI", "VitisAI"};
+    for (size_t i = 0; i < PX_COUNT(npus); i++)
+        if (is_word(unit, strcspn(unit, "."), npus[i])) return PX_UNIT_NPU;
+    return !*unit || is_word(unit, strcspn(unit, "."), "CPU") ? PX_UNIT_CPU : PX_UNIT_GPU;
+}
+
 void px_device_unit_name(const px_device *device, const char *unit, char *out, size_t size)
 {
     snprintf(out, size, *unit ? "%s:%s" : "%s", device->name, unit);

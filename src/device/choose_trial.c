@@ -166,7 +166,7 @@ static phlox_status check_answer(struct opened *opened, size_t vocab, const px_k
 
 static phlox_status try_small(const px_device *device, const char *unit, const px_checkpoint *model,
                               const px_known_answer *known, const phlox_model_options *user,
-                              bool measures, px_trial *out, phlox_error *error)
+                              px_trial *out, phlox_error *error)
 {
     struct opened opened;
     PX_TRY(open_it(device, unit, model, user, &opened, error));
@@ -175,7 +175,7 @@ static phlox_status try_small(const px_device *device, const char *unit, const p
     phlox_status status =
         check_answer(&opened, (size_t)model->desc.vocab_size, known, out, error);
     double step = 0;
-    if (status == PHLOX_OK && measures) status = time_steps(&opened, SMALL_STEPS, &step, error);
+    if (status == PHLOX_OK) status = time_steps(&opened, SMALL_STEPS, &step, error);
     out->layer_seconds = step / model->desc.num_hidden_layers;
     close_it(&opened);
     return status;
@@ -244,20 +244,12 @@ static void finish(px_trial *out, phlox_status status, const phlox_error *error)
     if (status != PHLOX_OK) snprintf(out->problem, sizeof out->problem, "%s", error->message);
 }
 
-void px_trial_verify(const px_device *device, const char *unit, const px_checkpoint *model,
-                     const px_known_answer *known, const phlox_model_options *user, px_trial *out)
-{
-    phlox_error error;
-    start(device, unit, out);
-    finish(out, try_small(device, unit, model, known, user, false, out, &error), &error);
-}
-
 void px_trial_run(const px_device *device, const char *unit, const px_checkpoint *model,
                   const px_known_answer *known, const phlox_model_options *user, px_trial *out)
 {
     phlox_error error;
     start(device, unit, out);
-    phlox_status status = try_small(device, unit, model, known, user, true, out, &error);
+    phlox_status status = try_small(device, unit, model, known, user, out, &error);
     if (status == PHLOX_OK) status = try_large(device, unit, user, out, &error);
     finish(out, status, &error);
 }

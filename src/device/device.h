@@ -101,6 +101,9 @@ const px_device *const *px_device_all(void);
 phlox_status px_device_by_name(const char *name, const px_device **device, char *unit, size_t size,
                                phlox_error *error);
 
+/* What a unit is by its name: "NPU" is an NPU, "GPU.0", "cuda" and "dml" are GPUs. */
+px_unit_kind px_unit_kind_of(const char *unit);
+
 /* The unit's full name, "openvino:NPU" or "cpu". */
 void px_device_unit_name(const px_device *device, const char *unit, char *out, size_t size);
 
@@ -133,9 +136,6 @@ typedef struct px_trial {
  * of one whose matrices are as large as Phi-3-mini's. Whatever fails is the trial's problem. */
 void px_trial_run(const px_device *device, const char *unit, const px_checkpoint *model,
                   const px_known_answer *known, const phlox_model_options *user, px_trial *out);
-/* Only the known answer: whether the device is right. */
-void px_trial_verify(const px_device *device, const char *unit, const px_checkpoint *model,
-                     const px_known_answer *known, const phlox_model_options *user, px_trial *out);
 
 /* Seconds that a step of a network is expected to take, with `step_bytes` of weights to read, and a token of a
  * prompt; of a trial that measured. */

@@ -13,7 +13,8 @@ expect 0 run "$question"
 number='[0-9][0-9.]*'
 grep -qE "^cpu [a-z0-9-]+, [0-9]+ threads \| .+ \| context [0-9]+ of 512 \| prefill [0-9]+ tokens, $number tok/s \| decode [0-9]+ tokens, $number tok/s( \| accepted [0-9]+ of [0-9]+ drafted)? \| peak memory $number [kMG]B$" \
     "$err" || fail 'the statistics are not as documented'
-[ "$(wc -l <"$err")" = 1 ] || fail 'the statistics are not one line'
+[ "$(wc -l <"$err")" = 2 ] || fail 'there is more than a line on the device and one of statistics'
+head -1 "$err" | grep -q '^cpu\( (.*)\)\{0,1\}: the native engine' || fail 'the device and its reason do not come first'
 cp "$out" whole
 expect 0 run $short "$question"; cp "$out" answer
 

@@ -175,8 +175,8 @@ static phlox_status watch_step(px_device_model *model, const px_batch_item *item
 
 static void watch(const phlox_model *model)
 {
-    watched.under = model->device;
-    watched.device = *model->device;
+    watched.under = model->choice.device;
+    watched.device = *model->choice.device;
     watched.device.forward = watch_step;
     watched.runtime = model->runtime;
     watched.runtime.device = &watched.device;
