@@ -1,5 +1,6 @@
 /* The option tables: each row names an option, says where its value lives and how to read it. */
 #include "base/os.h"
+#include "device/device.h"
 
 #include <phlox/tools.h>
 
@@ -361,6 +362,11 @@ phlox_status phlox_model_options_set(phlox_model_options *options, const char *n
             (row->offset == MODEL(cache_dir) && options->no_cache))
             return px_fail(error, PHLOX_ERROR_ARGUMENT,
                            "--no-cache and --cache-dir exclude each other");
+        if (row->offset == MODEL(device) && value && strcmp(value, "auto") != 0) {
+            const px_device *device;
+            char unit[32];
+            PX_TRY(px_device_by_name(value, &device, unit, sizeof unit, error));
+        }
         if (is_zero && (row->offset == MODEL(ratio) || row->offset == MODEL(group_size)))
             return px_fail(error, PHLOX_ERROR_ARGUMENT, "--%s %s: 0 is no choice; %s is meant", name,
                            value, row->offset == MODEL(ratio) ? "above 0, up to 1" : "-1 or above 0");

@@ -10,6 +10,8 @@ struct request {
     const char *prompt, *decode, *depth, *batch, *repeats; /* as written */
     const char **formats; /* of --weight-format, each a list */
     size_t format_count;
+    const char **devices; /* of --device, each a list */
+    size_t device_count;
     const char *compare, *chart, *powercap;
     bool csv, markdown, json, machine, no_machine;
 };
@@ -78,21 +80,37 @@ static int read_plan(struct request *r)
     return EXIT_OK;
 }
 
-/* Every format is known before the first model is opened. */
-static int check_formats(const struct request *r)
+/* The next word of an option that may be given often, each time a list; "" for one that is too long or empty. Begin with
+ * *argument 0 and *text NULL. */
+static bool next_of_all(const char *const *arguments, size_t count, size_t *argument, const char **text,
+                        char *word)
 {
-    for (size_t i = 0; i < r->format_count; i++) {
-        for (const char *text = r->formats[i];; text++) {
-            phlox_model_options trial;
-            phlox_error error;
-            char word[WORD];
-            phlox_model_options_init(&trial);
-            if (!next_word(&text, word))
-                return cli_usage("bench", "--weight-format %s: a list of formats is meant", r->formats[i]);
-            if (phlox_model_options_set(&trial, "weight-format", word, &error) != PHLOX_OK)
-                return cli_usage("bench", "%s", error.message);
-            if (!*text) break;
-        }
+    if (*argument == count) return false;
+    if (!*text) *text = arguments[*argument];
+    const bool good = next_word(text, word);
+    if (good && **text) {
+        ++*text;
+    } else {
+        ++*argument;
+        *text = NULL;
+    }
+    if (!good) *word = 0;
+    return true;
+}
+
+/* Every format and device is known before the first model is opened. */
+static int check_words(const char *name, const char *const *arguments, size_t count)
+{
+    size_t argument = 0;
+    const char *text = NULL;
+    char word[WORD];
+    while (next_of_all(arguments, count, &argument, &text, word)) {
+        phlox_model_options trial;
+        phlox_error error;
+        phlox_model_options_init(&trial);
+        if (!*word) return cli_usage("bench", "--%s: a list of words is meant", name);
+        if (phlox_model_options_set(&trial, name, word, &error) != PHLOX_OK)
+            return cli_usage("bench", "%s", error.message);
     }
     return EXIT_OK;
 }
@@ -139,9 +157,27 @@ static void free_subject(bench_subject *subject)
     free(subject);
 }
 
-/* `format` is the word of --weight-format, or NULL: then the first part of what the weights are. */
+/* `format` is the word of --weight-format, or NULL: then the first part of what the weights are. The device stands in
+ * front of it where there are several; a format is of interest where it is one of several. */
+static char *make_label(const phlox_model_info *info, const char *format, bool several_devices)
+{
+    char label[160];
+    const char *const weights = format ? format : info->weights;
+    const int size = (int)strcspn(weights, ",");
+    if (several_devices && !format) snprintf(label, sizeof label, "%s", info->device);
+    else if (several_devices) snprintf(label, sizeof label, "%s %.*s", info->device, size, weights);
+    else snprintf(label, sizeof label, "%.*s", size, weights);
+    return copy_text(label, strlen(label));
+}
+
+static bool is_cpu(const char *device)
+{
+    const char *const unit = strchr(device, ':');
+    return !unit || strcmp(unit, ":CPU") == 0 || strcmp(unit, ":cpu") == 0;
+}
+
 static bench_subject *describe(const phlox_model *model, const phlox_model_options *options,
-                               const char *format)
+                               const char *format, bool several_devices)
 {
     phlox_model_info i;
     phlox_model_get_info(model, &i);
@@ -150,10 +186,11 @@ static bench_subject *describe(const phlox_model *model, const phlox_model_optio
     const double heads = (double)i.num_attention_heads * i.head_dim;
     const double kv = 2.0 * i.num_key_value_heads * i.head_dim;
     const double hidden = i.hidden_size;
-    const char *const name = i.path[0] ? i.path : i.form, *const label = format ? format : i.weights;
+    const char *const name = i.path[0] ? i.path : i.form;
     *s = (bench_subject){
         .model = copy_text(name, strlen(name)),
-        .label = copy_text(label, strcspn(label, ",")),
+        .label = make_label(&i, format, several_devices),
+        .on_cpu = is_cpu(i.device),
         .is_integer = strncmp(i.weights, "int", 3) == 0 && !options->exact,
         .threads = i.threads,
         .step_tokens = (size_t)i.step_tokens,
@@ -198,18 +235,21 @@ static phlox_status keep_subject(struct session *s, bench_subject *subject, phlo
     return cli_no_memory(sizeof *subject, error);
 }
 
-static phlox_status run_format(struct session *s, const char *format, bool is_one_of_several,
-                               phlox_error *error)
+static phlox_status run_one(struct session *s, const char *device, const char *format, bool several_formats,
+                            bool several_devices, phlox_error *error)
 {
     phlox_model_options options = s->request->args.model;
     phlox_model *model = NULL;
     phlox_status status = PHLOX_OK;
-    if (format) status = phlox_model_options_set(&options, "weight-format", format, error);
-    if (is_one_of_several) leave_out(&options);
+    if (device) status = phlox_model_options_set(&options, "device", device, error);
+    if (status == PHLOX_OK && format)
+        status = phlox_model_options_set(&options, "weight-format", format, error);
+    if (several_formats) leave_out(&options);
     phlox_reset_peak_memory();
     if (status == PHLOX_OK)
         status = cli_open_model(s->request->args.positionals[0], &options, &model, error);
-    if (status == PHLOX_OK) status = keep_subject(s, describe(model, &options, format), error);
+    if (status == PHLOX_OK)
+        status = keep_subject(s, describe(model, &options, format, several_devices), error);
     if (status == PHLOX_OK)
         status = bench_run(model, s->subjects[s->subject_count - 1], &s->request->plan, s->meter,
                            &s->rows, error);
@@ -217,20 +257,37 @@ static phlox_status run_format(struct session *s, const char *format, bool is_on
     return status;
 }
 
-static phlox_status run_formats(struct session *s, phlox_error *error)
+static bool are_several(const char *const *arguments, size_t count)
+{
+    return count > 1 || (count && strchr(arguments[0], ','));
+}
+
+static phlox_status run_formats(struct session *s, const char *device, bool several_devices,
+                                phlox_error *error)
 {
     const struct request *const r = s->request;
-    if (!r->format_count) return run_format(s, NULL, false, error);
-    const bool several = r->format_count > 1 || strchr(r->formats[0], ',') != NULL;
+    const bool several = are_several(r->formats, r->format_count);
+    if (!r->format_count) return run_one(s, device, NULL, false, several_devices, error);
+    size_t argument = 0;
+    const char *text = NULL;
+    char word[WORD];
     phlox_status status = PHLOX_OK;
-    for (size_t i = 0; i < r->format_count; i++) {
-        for (const char *text = r->formats[i]; status == PHLOX_OK; text++) {
-            char word[WORD];
-            next_word(&text, word); /* check_formats() has seen it */
-            status = run_format(s, word, several, error);
-            if (!*text) break;
-        }
-    }
+    while (status == PHLOX_OK && next_of_all(r->formats, r->format_count, &argument, &text, word))
+        status = run_one(s, device, word, several, several_devices, error);
+    return status;
+}
+
+static phlox_status run_devices(struct session *s, phlox_error *error)
+{
+    const struct request *const r = s->request;
+    const bool several = are_several(r->devices, r->device_count);
+    if (!r->device_count) return run_formats(s, NULL, false, error);
+    size_t argument = 0;
+    const char *text = NULL;
+    char word[WORD];
+    phlox_status status = PHLOX_OK;
+    while (status == PHLOX_OK && next_of_all(r->devices, r->device_count, &argument, &text, word))
+        status = run_formats(s, word, several, error);
     return status;
 }
 
@@ -280,7 +337,7 @@ static int bench_model(const struct request *r)
     json_t *old = NULL;
     phlox_status status = r->compare ? bench_read_old(r->compare, &old, &error) : PHLOX_OK;
     if (status == PHLOX_OK) status = open_meter(&s, &error);
-    if (status == PHLOX_OK) status = run_formats(&s, &error);
+    if (status == PHLOX_OK) status = run_devices(&s, &error);
     const int code = status == PHLOX_OK ? report(&s, old) : cli_fail(&error);
     json_decref(old);
     phlox_energy_meter_close(&s.meter);
@@ -306,7 +363,8 @@ static int execute(struct request *r)
     const char *const clash = find_clash(r);
     if (clash) return cli_usage("bench", "%s", clash);
     int code = read_plan(r);
-    if (code == EXIT_OK) code = check_formats(r);
+    if (code == EXIT_OK) code = check_words("weight-format", r->formats, r->format_count);
+    if (code == EXIT_OK) code = check_words("device", r->devices, r->device_count);
     if (code != EXIT_OK) return code;
     if (r->machine) return bench_machine(r);
     if (r->chart && !has_tokens(&r->plan.decodes))
@@ -330,6 +388,8 @@ static int run(int argc, char **argv)
          .letter = 'r', .value = &r.repeats},
         {.option = {"weight-format", "FORMAT,...", "f32, f16, bf16, int8, int4, stored: one after the other"},
          .list = &r.formats, .list_count = &r.format_count},
+        {.option = {"device", "DEVICE,...", "cpu, npu, openvino:GPU.0, ort:cuda, ...: one after the other; may be given often"},
+         .list = &r.devices, .list_count = &r.device_count},
         {.option = {"csv", NULL, "comma-separated values"}, .is_given = &r.csv},
         {.option = {"markdown", NULL, "a table in Markdown"}, .is_given = &r.markdown},
         {.option = {"json", NULL, "an array with an object for each test"}, .is_given = &r.json},
@@ -348,6 +408,7 @@ static int run(int argc, char **argv)
     int code;
     if (cli_parse(&cli_bench, argc, argv, flags, &r.args, &code)) code = execute(&r);
     free((void *)r.formats);
+    free((void *)r.devices);
     return code;
 }
 

@@ -28,8 +28,10 @@ typedef struct bench_test {
 
 /* A model as it was opened; outlives it. */
 typedef struct bench_subject {
-    char *model, *label; /* its path or "built-in"; the weight format as it was asked for */
-    char weights[96], kernels[32], device[32];
+    char *model, *label; /* its path or "built-in"; the weight format as it was asked for, and the device where
+                            there are several */
+    char weights[96], kernels[64], device[64];
+    bool on_cpu;         /* what the machine's memory and processor reach is the limit */
     bool is_integer;     /* the matrices multiply integers */
     int32_t threads;
     size_t step_tokens, window; /* window 0: none */

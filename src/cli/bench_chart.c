@@ -1,4 +1,4 @@
-/* The chart: ms per token over position for each weight format, and the time to the first token. */
+/* The chart: ms per token over position for each device and weight format, and the time to the first token. */
 #include "bench.h"
 
 #include <math.h>
@@ -211,6 +211,13 @@ static void draw_legend(const struct chart *chart, FILE *file)
     }
 }
 
+static bool is_of_one_device(const struct chart *chart)
+{
+    for (size_t i = 1; i < chart->count; i++)
+        if (strcmp(chart->series[i].subject->device, chart->series[0].subject->device) != 0) return false;
+    return true;
+}
+
 static void draw_titles(const struct chart *chart, FILE *file)
 {
     const bench_subject *const subject = chart->series[0].subject;
@@ -221,7 +228,9 @@ static void draw_titles(const struct chart *chart, FILE *file)
     put_text(slash && slash[1] ? slash + 1 : subject->model, file);
     fprintf(file, ": latency of a token</text>\n<text class=\"note\" x=\"%d\" y=\"48\">", LEFT);
     put_text(cpu, file);
-    fprintf(file, ", %s %s, %d threads, phlox ", subject->device, subject->kernels, subject->threads);
+    if (!is_of_one_device(chart)) fputs(", phlox ", file);
+    else
+        fprintf(file, ", %s %s, %d threads, phlox ", subject->device, subject->kernels, subject->threads);
     put_text(phlox_version(), file);
     fputs("</text>\n", file);
 }

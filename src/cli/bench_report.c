@@ -49,7 +49,7 @@ static void add_speed(json_t *json, const bench_row *row, const phlox_machine *m
     set_count(json, "bytes_per_token", (uint64_t)(bytes + 0.5));
     set_real(json, "gb_per_s", row->mean * bytes * 1e-9);
     set_real(json, "gmac_per_s", row->mean * macs * 1e-9);
-    if (!machine) return;
+    if (!machine || !row->subject->on_cpu) return;
     const double peak = row->subject->is_integer ? machine->int8 : machine->f32;
     if (machine->read > 0)
         set_real(json, "percent_of_read_4k", 100 * row->mean * bytes / machine->read);
@@ -129,18 +129,21 @@ phlox_status bench_read_old(const char *path, json_t **out, phlox_error *error)
     return error->code;
 }
 
-/* The same test of the same weights, if it has a speed. */
+/* The same test of the same weights, if it has a speed: on the same device, or else on any. */
 static const json_t *find_old(const json_t *old, const json_t *row)
 {
+    const json_t *other = NULL;
     size_t i;
     const json_t *candidate;
     json_array_foreach(old, i, candidate) {
         if (strcmp(text_of(candidate, "test"), text_of(row, "test")) == 0 &&
             strcmp(text_of(candidate, "weights"), text_of(row, "weights")) == 0 &&
-            real_of(candidate, "tok_per_s") > 0)
-            return candidate;
+            real_of(candidate, "tok_per_s") > 0) {
+            if (strcmp(text_of(candidate, "device"), text_of(row, "device")) == 0) return candidate;
+            if (!other) other = candidate;
+        }
     }
-    return NULL;
+    return other;
 }
 
 /* Twice the deviation that the difference of two single runs has. Without a deviation nothing is said. */

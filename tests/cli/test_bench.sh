@@ -105,6 +105,11 @@ expect 1 bench built-in --compare absent.json; says absent.json
 
 # ---- charts ---------------------------------------------------------------------------------------------
 
+# Several devices, each with its label.
+expect 0 bench built-in -p 0 -n 4 -r 1 --no-machine --device cpu,cpu --device cpu --weight-format f16 --json --chart d.svg
+read_json
+[ "$(names)" = tg4,tg4,tg4 ] || fail "the tests are $(names)"
+[ "$(grep -c '>cpu f16<' d.svg)" = 3 ] || fail 'a device is not in the chart'
 expect 0 bench built-in -p 8 -n 4 -d 0,40 $quick --weight-format f16,int8 --weight-format int4 --asym \
     --chart chart.svg
 [ "$(grep -c '^pp8 ' "$out")" = 3 ] || fail 'there are not three formats'
@@ -201,6 +206,8 @@ for flag in --csv --markdown '-p 8' '-r 2' '--compare x' '--chart x' --no-machin
     expect 2 bench --machine $flag; says --machine
 done
 expect 2 bench built-in --weight-format int5; says int5
+expect 2 bench built-in --device cpu,abacus; says abacus
+expect 2 bench built-in --device cpu,; says device
 expect 2 bench built-in --weight-format f16,int5; says int5
 expect 2 bench built-in --weight-format f16,; says weight-format
 expect 2 bench built-in --weight-format f16 --sym; says sym f16
