@@ -138,6 +138,7 @@ void px_glob(const char *pattern, bool (*visit)(void *user, const char *path), v
 
 double px_seconds(void); /* monotonic */
 int64_t px_process_id(void); /* of this process */
+void px_sleep(double seconds); /* or until a signal */
 /* The numbers of the hardware threads that this process may use, in order. Returns how many. */
 size_t px_allowed_cpus(int *cpus, size_t most);
 /* Keeps the calling thread to these; without effect where the system refuses. */

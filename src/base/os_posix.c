@@ -547,6 +547,13 @@ int64_t px_process_id(void)
     return getpid();
 }
 
+void px_sleep(double seconds)
+{
+    const time_t whole = (time_t)seconds;
+    const struct timespec wait = {whole, (long)((seconds - (double)whole) * 1e9)};
+    nanosleep(&wait, NULL);
+}
+
 size_t px_allowed_cpus(int *cpus, size_t most)
 {
     size_t count = 0;
