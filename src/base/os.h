@@ -134,6 +134,9 @@ void px_library_close(px_library *library); /* NULL is accepted */
  * A backslash makes the next character stand for itself. */
 void px_glob(const char *pattern, bool (*visit)(void *user, const char *path), void *user);
 
+/* The version of the C library where that is glibc. */
+bool px_glibc_version(int *major, int *minor);
+
 /* ---- time, cores, threads ------------------------------------------------------------------ */
 
 double px_seconds(void); /* monotonic */

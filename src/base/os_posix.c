@@ -18,6 +18,9 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __GLIBC__
+#include <gnu/libc-version.h>
+#endif
 
 /* ---- files --------------------------------------------------------------------------------- */
 
@@ -403,6 +406,16 @@ bool px_library_function(const px_library *library, const char *name, void *func
 void px_library_close(px_library *library)
 {
     if (library) dlclose(library);
+}
+
+bool px_glibc_version(int *major, int *minor)
+{
+#ifdef __GLIBC__
+    return sscanf(gnu_get_libc_version(), "%d.%d", major, minor) == 2;
+#else
+    (void)major, (void)minor;
+    return false;
+#endif
 }
 
 void px_glob(const char *pattern, bool (*visit)(void *user, const char *path), void *user)

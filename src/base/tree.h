@@ -19,6 +19,9 @@ phlox_status px_out_directory_commit(px_out_directory *directory, phlox_error *e
 /* Removes the temporary directory and what is in it; harmless after commit. */
 void px_out_directory_abandon(px_out_directory *directory);
 
+/* Removes what killed processes left of making directories in `parent`. */
+void px_out_directory_clean(const char *parent);
+
 /* A new empty directory for files that nobody else needs; free(*out) behind px_remove_tree(). */
 phlox_status px_make_temporary_directory(char **out, phlox_error *error);
 
@@ -31,5 +34,7 @@ phlox_status px_list_directories(const char *path,
 uint64_t px_tree_bytes(const char *path);
 /* Removes a directory with everything in it, without following links. */
 phlox_status px_remove_tree(const char *path, phlox_error *error);
+/* Likewise, but so that nothing has its name as soon as something is missing. */
+phlox_status px_remove_tree_at_once(const char *path, phlox_error *error);
 
 #endif

@@ -135,19 +135,27 @@ static int lock_directory(const char *path)
 }
 
 struct leftovers {
-    const char *parent, *name; /* of the directory that was to be made */
+    const char *parent, *name; /* of the directory that was to be made; NULL: of any */
 };
+
+/* NAME.1f-2e-0.partial */
+static bool is_leftover(const char *name, const char *of)
+{
+    const size_t length = strlen(name);
+    if (length <= PX_OUT_SUFFIX_LENGTH ||
+        strcmp(name + length - PX_OUT_SUFFIX_LENGTH, PX_OUT_SUFFIX) != 0)
+        return false;
+    size_t begin = length - PX_OUT_SUFFIX_LENGTH;
+    while (begin && strchr("0123456789abcdef-", name[begin - 1])) begin--;
+    return begin > 1 && name[begin - 1] == '.' &&
+           (!of || (strlen(of) == begin - 1 && strncmp(name, of, begin - 1) == 0));
+}
 
 static phlox_status remove_leftover(void *user, const char *name, phlox_error *error)
 {
     (void)error;
     const struct leftovers *const left = user;
-    const size_t length = strlen(name), begin = strlen(left->name);
-    if (length <= begin + PX_OUT_SUFFIX_LENGTH || strncmp(name, left->name, begin) != 0 ||
-        name[begin] != '.' ||
-        strspn(name + begin + 1, "0123456789abcdef-") != length - begin - 1 - PX_OUT_SUFFIX_LENGTH ||
-        strcmp(name + length - PX_OUT_SUFFIX_LENGTH, PX_OUT_SUFFIX) != 0)
-        return PHLOX_OK;
+    if (!is_leftover(name, left->name)) return PHLOX_OK;
     char path[4096];
     if (snprintf(path, sizeof path, "%s/%s", left->parent, name) >= (int)sizeof path) return PHLOX_OK;
     const int descriptor = lock_directory(path);
@@ -168,15 +176,26 @@ static void clean(const char *path)
     free(parent);
 }
 
+void px_out_directory_clean(const char *parent)
+{
+    struct leftovers left = {parent, NULL};
+    px_list_directories(parent, remove_leftover, &left, NULL);
+}
+
+static void name_temporary(const char *path, int attempt, char *out, size_t size)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    snprintf(out, size, "%s.%lx-%lx-%x" PX_OUT_SUFFIX, path, (long)getpid(), now.tv_nsec,
+             (unsigned)attempt);
+}
+
 /* A directory that was not there before, so that whatever is in it is ours. Another process that cleans may be
  * as quick as to remove it before it is locked. */
 static phlox_status make_temporary(px_out_directory *directory, size_t size, phlox_error *error)
 {
     for (int attempt = 0; attempt < 1000; attempt++) {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        snprintf(directory->temporary, size, "%s.%lx-%lx-%x" PX_OUT_SUFFIX, directory->path,
-                 (long)getpid(), now.tv_nsec, (unsigned)attempt);
+        name_temporary(directory->path, attempt, directory->temporary, size);
         if (mkdir(directory->temporary, 0777) != 0) {
             if (errno == EEXIST) continue;
             break;
@@ -230,6 +249,19 @@ void px_out_directory_abandon(px_out_directory *directory)
 {
     if (directory->temporary) px_remove_tree(directory->temporary, NULL);
     directory_release(directory);
+}
+
+/* Where it cannot be removed it stays as what a killed process left. */
+phlox_status px_remove_tree_at_once(const char *path, phlox_error *error)
+{
+    const size_t size = strlen(path) + 64;
+    char *const temporary = malloc(size);
+    if (!temporary) return px_fail_memory(error, size);
+    name_temporary(path, 0, temporary, size);
+    const phlox_status status = rename(path, temporary) == 0 ? px_remove_tree(temporary, error)
+                                                             : fail_tree(path, "cannot remove", error);
+    free(temporary);
+    return status;
 }
 
 phlox_status px_make_temporary_directory(char **out, phlox_error *error)

@@ -242,6 +242,15 @@ static void reads_numbers(void **state)
     for (size_t i = 0; i < PX_COUNT(wrong); i++) assert_false(px_read_real(wrong[i], &value));
 }
 
+static void the_c_library_has_a_version(void **state)
+{
+    (void)state;
+    int major = 0, minor = 0;
+    if (!px_glibc_version(&major, &minor)) skip();
+    assert_int_equal(major, 2);
+    assert_true(minor >= 17);
+}
+
 static void set_or_not(const char *variable, const char *value)
 {
     if (value) setenv(variable, value, 1);
@@ -484,6 +493,7 @@ int main(void)
         TEST(maps),        TEST(what_is_no_file),           TEST(unreadable),
         TEST(writes_whole_files_or_none), TEST(no_space),   TEST(cleans_what_the_dead_left),
         TEST(directories), TEST(lists_regular_files),       TEST(home_directories),
+        cmocka_unit_test(the_c_library_has_a_version),
         TEST(touches_only_what_was_mapped), TEST(reads_numbers), TEST(memory_of_groups), TEST(memory_in_use),
         TEST(names_of_every_kind), TEST(texts_of_unknown_size), cmocka_unit_test(waits_end),
         cmocka_unit_test(libraries_are_opened), cmocka_unit_test(patterns_find_paths),

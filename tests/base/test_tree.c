@@ -58,6 +58,37 @@ static phlox_status count_name(void *user, const char *name, phlox_error *error)
     return PHLOX_OK;
 }
 
+static void of_two_that_make_one_directory_the_first_wins(void **state)
+{
+    const char *const parent = *state;
+    char path[TEST_PATH], file[TEST_PATH];
+    phlox_error error;
+    px_out_directory made, other;
+    test_path(path, "%s/2026.4.1", parent);
+    MUST(px_out_directory_open(&made, path, &error));
+    MUST(px_out_directory_open(&other, path, &error));
+    test_write_text(made.temporary, "a", "1");
+    test_write_text(other.temporary, "a", "2");
+    px_out_directory_clean(parent); /* both are alive */
+    assert_int_equal(test_for_each(parent, NULL, NULL), 2);
+    MUST(px_out_directory_commit(&made, &error));
+    MUST_FAIL(px_out_directory_commit(&other, &error), PHLOX_ERROR_IO, "cannot complete");
+    px_out_directory_abandon(&other);
+    assert_int_equal(test_for_each(parent, NULL, NULL), 1);
+
+    assert_int_equal(mkdir(test_path(file, "%s/2025.1.0.1f-2-3.partial", parent), 0700), 0);
+    test_write_text(file, "b", "3");
+    test_write_text(parent, "file.partial", "4");
+    px_out_directory_clean(parent);
+    assert_false(test_exists(file));
+    assert_true(test_exists(test_path(file, "%s/file.partial", parent)));
+    px_out_directory_clean("/nowhere");
+
+    MUST(px_remove_tree_at_once(path, &error));
+    assert_int_equal(test_for_each(parent, NULL, NULL), 1);
+    MUST_FAIL(px_remove_tree_at_once(path, &error), PHLOX_ERROR_NOT_FOUND, "cannot remove");
+}
+
 static void links_are_not_followed(void **state)
 {
     char *const directory = *state, tree[TEST_PATH], target[TEST_PATH], link[TEST_PATH];
@@ -113,6 +144,7 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(whole_or_not_there), TEST(leftovers_go),
+                                       TEST(of_two_that_make_one_directory_the_first_wins),
                                        TEST(links_are_not_followed), TEST(temporary_directories)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
