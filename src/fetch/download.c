@@ -268,7 +268,7 @@ static void set_options(receiver *r, void *easy, curl_slist *headers)
     d->easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1l);
     d->easy_setopt(easy, CURLOPT_MAXREDIRS, 10l);
     d->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, 20l);
-    d->easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1l);
+    d->easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 100l);
     d->easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)(t->stall ? t->stall : 30));
     d->easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_bytes);
     d->easy_setopt(easy, CURLOPT_WRITEDATA, r);

@@ -33,7 +33,7 @@ typedef struct px_transfer {
     uint64_t most;      /* bytes; more is PHLOX_ERROR_FORMAT */
     const char *sha256; /* that the bytes must have; NULL: unknown */
     uint64_t size;      /* that there must be; 0: unknown */
-    long stall;         /* seconds without a byte after which the connection is given up; 0: 30 */
+    long stall;         /* seconds with next to no bytes after which the connection is given up; 0: 30 */
     phlox_progress_fn *progress; /* may be NULL */
     void *progress_user;
     const char *what;   /* for the progress: "downloading" */
