@@ -86,6 +86,10 @@ void px_patch_mapped(const char *path, const px_map *map, uint64_t offset, const
                      size_t size);
 void px_remove_mapped(const char *path, const px_map *map);
 
+/* Sets a variable of this process's environment, for libraries that read it when they are opened. Threads
+ * that read the environment meanwhile may see either state. */
+phlox_status px_environment_set(const char *name, const char *value, phlox_error *error);
+
 /* Reads a decimal number whatever the locale; false unless it is the whole text. */
 bool px_read_real(const char *text, double *out);
 

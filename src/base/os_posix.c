@@ -364,6 +364,11 @@ bool px_read_real(const char *text, double *out)
     return end != text && !*end;
 }
 
+phlox_status px_environment_set(const char *name, const char *value, phlox_error *error)
+{
+    return setenv(name, value, 1) == 0 ? PHLOX_OK : px_fail_memory(error, strlen(name) + strlen(value));
+}
+
 /* $VARIABLE/phlox, where it is an absolute path, or $HOME/usual/phlox. */
 static char *home_for(const char *variable, const char *usual)
 {
