@@ -1,11 +1,12 @@
 #include "device/cpu.h"
 #include "device/openvino.h"
+#include "device/ort.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
-static const px_device *const devices[] = {&px_device_cpu, &px_device_openvino, NULL};
+static const px_device *const devices[] = {&px_device_cpu, &px_device_openvino, &px_device_ort, NULL};
 
 const px_device *const *px_device_all(void)
 {

@@ -1,0 +1,255 @@
+#include "device/ort.h"
+
+#include "base/cores.h"
+#include "device/ort_model.h"
+#include "engine/plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PROMPT_TOKENS = 256 }; /* of a call: more gain little, and delay progress and cancellation */
+
+/* ---- configuration ------------------------------------------------------------------------- */
+
+static phlox_status read_eos(px_device_model *model, const json_t *config, phlox_error *error)
+{
+    const json_t *const id = json_object_get(config, "eos_token_id");
+    const size_t count = json_is_array(id) ? json_array_size(id) : 1;
+    for (size_t i = 0; i < count; i++) {
+        const json_t *const one = json_is_array(id) ? json_array_get(id, i) : id;
+        if (!json_is_integer(one)) continue;
+        const int32_t value = (int32_t)json_integer_value(one);
+        PX_TRY(px_ids_add(&model->eos, &value, 1, error));
+    }
+    return PHLOX_OK;
+}
+
+static phlox_status read_config(px_device_model *model, const char *path, phlox_error *error)
+{
+    px_map map;
+    PX_TRY(px_map_open(path, &map, error));
+    json_t *json = NULL;
+    phlox_status status =
+        px_json_parse((phlox_text){(const char *)map.data, map.size}, path, false, &json, error);
+    px_map_close(&map);
+    PX_TRY(status);
+    const json_t *const config = json_object_get(json, "model");
+    const json_t *const outputs = json_object_get(json_object_get(config, "decoder"), "outputs");
+    const char *const logits = json_string_value(json_object_get(outputs, "logits"));
+    int64_t length = 0;
+    status = px_json_int(config, "context_length", path, 1, INT32_MAX, &length, error);
+    if (status == PHLOX_OK)
+        status = px_json_bool_or(json_object_get(json, "search"), "past_present_share_buffer", path, true,
+                                 &model->shares_buffer, error);
+    if (status == PHLOX_OK) status = read_eos(model, config, error);
+    model->context_length = (size_t)length;
+    snprintf(model->logits, sizeof model->logits, "%s", logits ? logits : "logits");
+    json_decref(json);
+    return status;
+}
+
+/* The session's own options: phlox's, then those of the user. */
+static json_t *session_options(const px_device_model *model, const phlox_model_options *user)
+{
+    json_t *const options = json_pack("{s:i, s:i}", "intra_op_num_threads", (int)model->info.threads,
+                                      "log_severity_level", 4);
+    /* A provider that reports no type of its own must not leave the network to the CPU. */
+    if (!model->provider.device_type)
+        json_object_set_new(options, "session.disable_cpu_ep_fallback", json_string("1"));
+    for (size_t i = 0; i < user->ort_config_count; i++) {
+        char key[256];
+        const char *value;
+        if (px_ort_setting(user->ort_config[i], key, sizeof key, &value) && strncmp(key, "session.", 8) == 0)
+            json_object_set_new(options, key, json_string(value));
+    }
+    return options;
+}
+
+/* What is laid over genai_config.json. The runtime masks tokens that have the id for padding. */
+static char *overlay(const px_device_model *model, const phlox_model_options *user)
+{
+    json_t *const json =
+        json_pack("{s:{s:i, s:{s:o}}}", "model", "pad_token_id", -1, "decoder", "session_options",
+                  session_options(model, user));
+    /* without one it takes that id in its place, and refuses it */
+    if (!model->eos.count) json_object_set_new(json_object_get(json, "model"), "eos_token_id", json_integer(0));
+    char *const text = json_dumps(json, 0);
+    json_decref(json);
+    return text;
+}
+
+static phlox_status configure(px_device_model *model, OgaConfig *config, const phlox_model_options *user,
+                              phlox_error *error)
+{
+    char *const text = overlay(model, user);
+    if (!text) return px_fail_memory(error, 256);
+    const phlox_status status = px_ort_check(&model->api, model->api.OgaConfigOverlay(config, text),
+                                             "ONNX Runtime GenAI's configuration", error);
+    free(text);
+    PX_TRY(status);
+    return px_ort_provider_set(&model->api, config, &model->provider, user, error);
+}
+
+/* ---- opening ------------------------------------------------------------------------------- */
+
+static phlox_status create_model(px_device_model *model, const char *directory, const phlox_model_options *user,
+                                 phlox_error *error)
+{
+    const px_ort_api *const api = &model->api;
+    OgaConfig *config = NULL;
+    PX_TRY(px_ort_check(api, api->OgaCreateConfig(directory, &config), directory, error));
+    phlox_status status = configure(model, config, user, error);
+    if (status == PHLOX_OK) {
+        status = px_ort_check(api, api->OgaCreateModelFromConfig(config, &model->model), model->device, error);
+        px_error_advise(error, status, model->provider.advice);
+    }
+    api->OgaDestroyConfig(config);
+    return status;
+}
+
+/* Weights as the graph has them, and what keys and values of a token are: still a number of elements. */
+static phlox_status describe(const px_checkpoint *checkpoint, const phlox_model_options *user,
+                             px_device_info *out, phlox_error *error)
+{
+    const px_desc *const desc = &checkpoint->desc;
+    px_plan plan;
+    PX_TRY(px_plan_make(checkpoint, user, NULL, &plan, error));
+    out->weight_bytes = px_plan_bytes(&plan);
+    out->step_weight_bytes = px_plan_step_bytes(&plan);
+    out->kv_bytes_per_token = (uint64_t)2 * (uint64_t)desc->num_hidden_layers *
+                              (uint64_t)desc->num_key_value_heads * (uint64_t)desc->head_dim;
+    snprintf(out->weights, sizeof out->weights, "%s", plan.summary);
+    px_plan_free(&plan);
+    out->threads = user->threads ? user->threads : px_core_count();
+    out->most_tokens = PROMPT_TOKENS;
+    return PHLOX_OK;
+}
+
+static void name_unit(px_device_model *model)
+{
+    px_device_info *const info = &model->info;
+    const char *const version = model->api.place.version;
+    snprintf(info->kernels, sizeof info->kernels, "ONNX Runtime GenAI%s%.40s", version[0] ? " " : "", version);
+    px_units units;
+    px_ort_provider_list(&model->api, &units);
+    for (size_t i = 0; i < units.count; i++)
+        if (strcmp(units.units[i].unit, model->provider.name) == 0)
+            snprintf(info->name, sizeof info->name, "%s", units.units[i].name);
+}
+
+static phlox_status make_choice(px_device_model *model, phlox_error *error)
+{
+    const px_ort_api *const api = &model->api;
+    if (model->continues || !api->OgaCreateTensorFromBuffer || !api->OgaGenerator_SetLogits ||
+        !api->OgaGenerator_GenerateNextToken || !api->OgaGenerator_GetNextTokens)
+        return PHLOX_OK;
+    const size_t vocab = (size_t)model->checkpoint->desc.vocab_size;
+    model->choice = px_calloc(vocab, sizeof *model->choice);
+    return model->choice ? PHLOX_OK : px_fail_memory(error, vocab * sizeof *model->choice);
+}
+
+static phlox_status open_directory(px_device_model *model, const char *directory,
+                                   const phlox_model_options *user, phlox_error *error)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/genai_config.json", directory);
+    PX_TRY(read_config(model, path, error));
+    PX_TRY(create_model(model, directory, user, error));
+    PX_TRY(px_ort_provider_check(&model->api, model->model, &model->provider, error));
+    PX_TRY(px_ort_probe(model, error));
+    PX_TRY(make_choice(model, error));
+    model->info.most_context = model->context_length;
+    return PHLOX_OK;
+}
+
+static phlox_status open_model(px_device_model *model, const px_device_options *options, phlox_error *error)
+{
+    const phlox_model_options *const user = options->user;
+    model->steps = px_monitor_create();
+    if (!model->steps) return px_fail_memory(error, 64);
+    px_ort_provider_of(options->unit, &model->provider);
+    snprintf(model->device, sizeof model->device, "ort:%s", options->unit);
+    PX_TRY(px_ort_api_open(user->ort_library, &model->api, error));
+    PX_TRY(describe(model->checkpoint, user, &model->info, error));
+    name_unit(model);
+    return open_directory(model, model->checkpoint->path, user, error);
+}
+
+static void ort_close(px_device_model *model)
+{
+    if (!model) return;
+    if (model->model) model->api.OgaDestroyModel(model->model);
+    px_ort_api_close(&model->api);
+    px_ids_free(&model->eos);
+    free(model->choice);
+    px_monitor_free(model->steps);
+    free(model);
+}
+
+static phlox_status ort_open(const px_checkpoint *checkpoint, const px_device_options *options,
+                             px_device_model **out, phlox_error *error)
+{
+    px_device_model *const model = px_calloc(1, sizeof *model);
+    if (!model) return px_fail_memory(error, sizeof *model);
+    model->checkpoint = checkpoint;
+    const phlox_status status = open_model(model, options, error);
+    if (status != PHLOX_OK) {
+        ort_close(model);
+        return status;
+    }
+    *out = model;
+    return PHLOX_OK;
+}
+
+/* ---- what it is ---------------------------------------------------------------------------- */
+
+static void ort_info(const px_device_model *model, px_device_info *out)
+{
+    *out = model->info;
+}
+
+static phlox_status ort_estimate(const px_checkpoint *checkpoint, const px_device_options *options,
+                                 px_device_info *out, phlox_error *error)
+{
+    px_ort_provider provider;
+    px_ort_provider_of(options->unit, &provider);
+    *out = (px_device_info){0};
+    PX_TRY(describe(checkpoint, options->user, out, error));
+    out->kv_bytes_per_token *= provider.graph == PHLOX_PROVIDER_CPU ? sizeof(float) : sizeof(uint16_t);
+    snprintf(out->kernels, sizeof out->kernels, "ONNX Runtime GenAI");
+    return PHLOX_OK;
+}
+
+static bool ort_find(const phlox_model_options *user, char *path, size_t size)
+{
+    px_ort_place place;
+    if (px_ort_find(user->ort_library, &place, NULL) != PHLOX_OK) return false;
+    snprintf(path, size, "%s", place.genai);
+    return true;
+}
+
+static phlox_status ort_list(const phlox_model_options *user, px_units *out, phlox_error *error)
+{
+    px_ort_api api;
+    PX_TRY(px_ort_api_open(user->ort_library, &api, error));
+    px_ort_provider_list(&api, out);
+    px_ort_api_close(&api);
+    return PHLOX_OK;
+}
+
+const px_device px_device_ort = {
+    .name = "ort",
+    .runtime = PX_ORT_RUNTIME,
+    .find = ort_find,
+    .list = ort_list,
+    .open = ort_open,
+    .close = ort_close,
+    .estimate = ort_estimate,
+    .info = ort_info,
+    .sequence_create = px_ort_sequence_create,
+    .sequence_free = px_ort_sequence_free,
+    .forward = px_ort_forward,
+    .truncate = px_ort_truncate,
+    .sequence_bytes = px_ort_sequence_bytes,
+};
