@@ -145,7 +145,7 @@ typedef enum phlox_preference {
     PHLOX_PREFER_DEFAULT = 0, /* speed; efficiency on battery */
     PHLOX_PREFER_SPEED,       /* the fastest measured decode */
     PHLOX_PREFER_EFFICIENCY,  /* NPU before GPU before CPU */
-    PHLOX_PREFER_QUIET        /* likewise, and the CPU with few threads */
+    PHLOX_PREFER_QUIET        /* likewise, and half the CPU's cores */
 } phlox_preference;
 
 enum { PHLOX_MOST_SETTINGS = 32 }; /* of ov_config and of ort_config */

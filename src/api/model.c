@@ -1,6 +1,7 @@
 #include "api/model.h"
 
 #include "api/builtin.h"
+#include "base/cores.h"
 
 #include <phlox/tools.h>
 
@@ -201,7 +202,10 @@ static phlox_status open_device(phlox_model *model, const phlox_model_options *o
                                 const char *cache_dir, phlox_error *error)
 {
     const px_device *const device = model->choice.device;
-    const px_device_options device_options = {options, cache_dir, model->choice.unit};
+    phlox_model_options with = *options;
+    if (options->prefer == PHLOX_PREFER_QUIET && !options->threads)
+        with.threads = PX_MAX(px_core_count() / 2, 1);
+    const px_device_options device_options = {&with, cache_dir, model->choice.unit};
     px_device_unit_name(device, model->choice.unit, model->device_name, sizeof model->device_name);
     if (options->describe_only)
         return device->estimate(model->checkpoint, &device_options, &model->device_info, error);

@@ -79,6 +79,8 @@ void px_out_abandon(px_out_file *file);
 phlox_status px_write_file(const char *path, const void *data, size_t size, phlox_error *error);
 /* Removes temporary files in a directory whose writers have died; of names that is_ours accepts. */
 void px_out_clean(const char *directory, bool (*is_ours)(const char *name));
+/* Removes what dead writers of `path` left; whether there was any. */
+bool px_out_clean_one(const char *path);
 
 /* Overwrites `size` bytes in place of the file that was mapped, or removes it, if it is still the one
  * that has the name; failures are ignored. */

@@ -299,6 +299,36 @@ phlox_status px_write_file(const char *path, const void *data, size_t size, phlo
     return status;
 }
 
+/* Removes a temporary file that nobody has locked. */
+static bool remove_if_dead(const char *path)
+{
+    const int descriptor = open(path, O_RDWR | O_CLOEXEC);
+    if (descriptor < 0) return false;
+    const bool is_dead = flock(descriptor, LOCK_EX | LOCK_NB) == 0 && unlink(path) == 0;
+    close(descriptor);
+    return is_dead;
+}
+
+static bool remove_one(void *user, const char *path)
+{
+    *(bool *)user |= remove_if_dead(path);
+    return true;
+}
+
+bool px_out_clean_one(const char *path)
+{
+    char pattern[4096];
+    bool found = false;
+    size_t used = 0;
+    for (; *path && used + 32 < sizeof pattern; path++) {
+        if (strchr("*?[\\", *path)) pattern[used++] = '\\';
+        pattern[used++] = *path;
+    }
+    snprintf(pattern + used, sizeof pattern - used, ".*" PX_OUT_SUFFIX);
+    px_glob(pattern, remove_one, &found);
+    return found;
+}
+
 struct cleaning {
     const char *directory;
     bool (*is_ours)(const char *name);
@@ -315,10 +345,7 @@ static phlox_status clean_one(void *user, const px_dir_entry *entry, phlox_error
         return PHLOX_OK;
     char path[4096];
     snprintf(path, sizeof path, "%s/%s", cleaning->directory, entry->name);
-    const int descriptor = open(path, O_RDWR | O_CLOEXEC);
-    if (descriptor < 0) return PHLOX_OK;
-    if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) unlink(path);
-    close(descriptor);
+    remove_if_dead(path);
     return PHLOX_OK;
 }
 

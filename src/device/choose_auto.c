@@ -100,15 +100,32 @@ static phlox_status report(const struct trying *trying, const char *device, phlo
     return px_fail(error, PHLOX_ERROR_CANCELLED, "trying the devices was cancelled");
 }
 
+/* A driver that ends the process when it is tried must not end every one: while a device is tried a locked file says
+ * so, and one that nobody locks tells of such an end. */
+static void mark_path(const px_choosing *choosing, const char *device, char *out, size_t size)
+{
+    if (!choosing->cache_dir || px_make_directories(choosing->cache_dir, NULL) != PHLOX_OK) return;
+    snprintf(out, size, "%s/trying-%s", choosing->cache_dir, device);
+}
+
 static phlox_status try_unit(struct trying *trying, const px_device *device, const px_unit *unit,
                              phlox_error *error)
 {
     if (trying->count == MOST_TRIALS) return PHLOX_OK;
     px_trial *const trial = &trying->trials[trying->count++];
-    char name[64];
+    px_out_file mark = {.descriptor = -1};
+    char name[64], path[4096] = "";
     px_device_unit_name(device, unit->unit, name, sizeof name);
     PX_TRY(report(trying, name, error));
-    px_trial_run(device, unit->unit, trying->model, &trying->known, trying->choosing->user, trial);
+    mark_path(trying->choosing, name, path, sizeof path);
+    if (path[0] && px_out_clean_one(path)) {
+        *trial = (px_trial){.problem = "phlox was killed while it tried this device; phlox verify tries it again"};
+        memcpy(trial->device, name, sizeof name);
+    } else {
+        if (path[0]) px_out_open(&mark, path, 0, NULL);
+        px_trial_run(device, unit->unit, trying->model, &trying->known, trying->choosing->user, trial);
+        px_out_abandon(&mark);
+    }
     trial->kind = unit->kind;
     if (!trial->name[0]) memcpy(trial->name, unit->name, sizeof trial->name);
     return PHLOX_OK;

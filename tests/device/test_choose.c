@@ -231,6 +231,33 @@ static void trials_are_kept(void **state)
     assert_int_equal(opened, 5);
 }
 
+/* A driver that ended the process that tried it is not tried at the next start. */
+static void a_trial_that_killed_is_remembered(void **state)
+{
+#ifndef PHLOX_HAS_BUILTIN
+    skip();
+#endif
+    phlox_error error;
+    phlox_model_options options = options_of("/nowhere");
+    const px_choosing choosing = {.user = &options, .version = "1", .open_known = open_known,
+                                  .cache_dir = *state};
+    px_trial *trials;
+    size_t count;
+    test_write_text(*state, "trying-cpu.1f-2e-0" PX_OUT_SUFFIX, "");
+    MUST(px_trials(&choosing, false, &trials, &count, &error));
+    assert_int_equal(count, 1);
+    assert_string_equal(trials[0].device, "cpu");
+    assert_non_null(strstr(trials[0].problem, "killed"));
+    free(trials);
+    MUST(px_trials(&choosing, false, &trials, &count, &error));
+    assert_non_null(strstr(trials[0].problem, "killed"));
+    free(trials);
+    MUST(px_trials(&choosing, true, &trials, &count, &error));
+    assert_string_equal(trials[0].problem, "");
+    free(trials);
+    assert_int_equal(test_for_each(*state, NULL, NULL), 1); /* the trials */
+}
+
 static void without_a_runtime_nothing_is_tried(void **state)
 {
     phlox_error error;
@@ -277,7 +304,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names), cmocka_unit_test(the_right_one_wins), cmocka_unit_test(the_wrong_never_win),
-        cmocka_unit_test(a_device_is_tried), TEST(trials_are_kept), TEST(without_a_runtime_nothing_is_tried),
+        cmocka_unit_test(a_device_is_tried), TEST(trials_are_kept),
+        TEST(a_trial_that_killed_is_remembered), TEST(without_a_runtime_nothing_is_tried),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
