@@ -1,11 +1,14 @@
 #include "device/openvino.h"
 
+#include "base/cache.h"
 #include "device/openvino_model.h"
 #include "engine/plan.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { MOST_PATH = 4096 };
 
 /* ---- opening ------------------------------------------------------------------------------- */
 
@@ -28,35 +31,69 @@ static bool counts_places(const char *xml)
     return !has_sum;
 }
 
-static phlox_status compile_network(px_device_model *model, const ov_model_t *network,
-                                    const phlox_model_options *user, phlox_error *error)
+/* A directory for what the plugin compiles, which it fills and reads. Another driver, another version and
+ * another state of the weights begin with an empty one. Without a cache, or where the user names a
+ * directory, there is none. */
+static phlox_status set_compile_cache(px_device_model *model, px_openvino_config *config,
+                                      const px_device_options *options, phlox_error *error)
 {
-    px_openvino_config *const config = px_calloc(1, sizeof *config);
-    if (!config) return px_fail_memory(error, sizeof *config);
-    phlox_status status = px_openvino_configure(config, user, model->unit, error);
-    if (status == PHLOX_OK) status = px_openvino_compile_watched(model, network, config, user, error);
-    px_openvino_config_free(config);
-    free(config);
+    const bool is_cpu = strcmp(model->unit, "CPU") == 0;
+    if (is_cpu || !options->cache_dir || model->exported.is_temporary ||
+        px_openvino_get(config, "CACHE_DIR"))
+        return PHLOX_OK;
+    char state[512], driver[64];
+    px_openvino_driver(model, driver, sizeof driver);
+    snprintf(state, sizeof state, "OpenVINO %s, driver %s, %s", model->api.version, driver,
+             model->checkpoint->state);
+    char *const source = px_real_path(model->exported.path);
+    if (!source) return px_fail_memory(error, strlen(model->exported.path));
+    const px_cache_key key = {"compiled", source, state, model->unit};
+    char *path = NULL;
+    phlox_status status = px_cache_tree_open(options->cache_dir, options->user->cache_limit, &key,
+                                             model->info.weight_bytes, NULL, NULL, &path, NULL, error);
+    if (status == PHLOX_OK) status = px_openvino_set(config, "CACHE_DIR", error, "%s", path);
+    free(path);
+    free(source);
     return status;
 }
 
-static phlox_status load(px_device_model *model, const char *directory,
-                         const phlox_model_options *user, phlox_error *error)
+/* Units that the NPU's plugin uses in its place round as they are told themselves. */
+static phlox_status set_exact(const px_device_model *model, const phlox_model_options *user,
+                              phlox_error *error)
+{
+    static const char *const properties[][2] = {{"INFERENCE_PRECISION_HINT", "f32"},
+                                                {"DYNAMIC_QUANTIZATION_GROUP_SIZE", "0"}};
+    if (!user->exact || !model->is_borrowed) return PHLOX_OK;
+    for (size_t i = 0; i < PX_COUNT(properties); i++)
+        if (model->api.core_set_property(model->core, "CPU", properties[i][0], properties[i][1]) != 0)
+            return px_openvino_fail(&model->api, error, "%s of openvino:CPU", properties[i][0]);
+    return PHLOX_OK;
+}
+
+static phlox_status read_types(px_device_model *model, const ov_model_t *network, phlox_error *error)
+{
+    PX_TRY(px_openvino_input_type(&model->api, network, "input_ids", &model->i64, error));
+    return px_openvino_input_type(&model->api, network, "beam_idx", &model->i32, error);
+}
+
+static phlox_status load(px_device_model *model, px_openvino_config *config,
+                         const px_device_options *options, phlox_error *error)
 {
     const px_openvino_api *const api = &model->api;
-    char xml[1280], bin[1280];
-    snprintf(xml, sizeof xml, "%s/openvino_model.xml", directory);
-    snprintf(bin, sizeof bin, "%s/openvino_model.bin", directory);
+    char xml[MOST_PATH], bin[MOST_PATH];
+    snprintf(xml, sizeof xml, "%s/openvino_model.xml", model->exported.path);
+    snprintf(bin, sizeof bin, "%s/openvino_model.bin", model->exported.path);
+    model->window_by_place = counts_places(xml);
+    PX_TRY(set_compile_cache(model, config, options, error));
+    PX_TRY(set_exact(model, options->user, error));
     ov_model_t *network = NULL;
     if (api->core_read_model(model->core, xml, bin, &network) != 0)
         return px_openvino_fail(api, error, "%s", xml);
-    phlox_status status = px_openvino_input_type(api, network, "input_ids", &model->i64, error);
-    if (status == PHLOX_OK)
-        status = px_openvino_input_type(api, network, "beam_idx", &model->i32, error);
+    phlox_status status = read_types(model, network, error);
     px_error_prefix(error, status, "%s", xml);
-    if (status == PHLOX_OK) status = compile_network(model, network, user, error);
+    if (status == PHLOX_OK)
+        status = px_openvino_compile_watched(model, network, config, options->user, error);
     api->model_free(network);
-    model->window_by_index = counts_places(xml);
     return status;
 }
 
@@ -130,36 +167,66 @@ static void openvino_info(const px_device_model *model, px_device_info *out)
     *out = model->info;
 }
 
+/* The weights as they will run: an IR that nobody asks other weights of runs as it is. */
+static phlox_status choose_weights(const px_checkpoint *checkpoint, bool is_npu,
+                                   phlox_model_options *chosen, phlox_error *error)
+{
+    if (chosen->weight_format == PHLOX_WEIGHTS_DEFAULT && strcmp(checkpoint->form, "openvino") == 0)
+        chosen->weight_format = PHLOX_WEIGHTS_STORED;
+    return is_npu ? px_openvino_npu_check(checkpoint, chosen, error) : PHLOX_OK;
+}
+
 static phlox_status openvino_estimate(const px_checkpoint *checkpoint,
                                       const px_device_options *options, px_device_info *out,
                                       phlox_error *error)
 {
-    return describe(checkpoint, options->user, out, error);
+    phlox_model_options chosen = *options->user;
+    PX_TRY(choose_weights(checkpoint, px_openvino_is_npu(options->unit), &chosen, error));
+    return describe(checkpoint, &chosen, out, error);
 }
 
 /* ---- models and sequences ------------------------------------------------------------------ */
 
-static phlox_status open_model(px_device_model *model, const px_device_options *options,
-                               phlox_error *error)
+static phlox_status start(px_device_model *model, px_openvino_config *config,
+                          const px_device_options *options, phlox_error *error)
 {
-    PX_TRY(describe(model->checkpoint, options->user, &model->info, error));
-    px_openvino_name_unit(model, options->unit);
-    model->steps = px_monitor_create();
-    if (!model->steps) return px_fail_memory(error, 64);
+    PX_TRY(px_openvino_configure(config, options->user, model->unit, error));
+    const char *const others = px_openvino_get(config, "NPUW_DEVICES");
+    model->is_borrowed = model->is_npu && others && !strstr(others, "NPU");
     PX_TRY(px_openvino_start(options->user, &model->api, &model->core, error));
     PX_TRY(px_openvino_check_unit(model, error));
     phlox_export_options words;
     phlox_export_options_init(&words);
     PX_TRY(px_exported_open(model->checkpoint, "openvino", options->user, &words, options->cache_dir,
                             &model->exported, error));
-    PX_TRY(load(model, model->exported.path, options->user, error));
-    describe_opened(model);
+    PX_TRY(load(model, config, options, error));
+    if (model->is_npu) px_openvino_npu_limits(model, config);
     return PHLOX_OK;
+}
+
+static phlox_status open_model(px_device_model *model, const px_device_options *options,
+                               phlox_error *error)
+{
+    phlox_model_options chosen = *options->user;
+    const px_device_options with_chosen = {&chosen, options->cache_dir, options->unit};
+    px_openvino_name_unit(model, options->unit);
+    model->steps = px_monitor_create();
+    px_openvino_config *const config = px_calloc(1, sizeof *config);
+    phlox_status status =
+        model->steps && config ? PHLOX_OK : px_fail_memory(error, sizeof *config);
+    if (status == PHLOX_OK) status = choose_weights(model->checkpoint, model->is_npu, &chosen, error);
+    if (status == PHLOX_OK) status = describe(model->checkpoint, &chosen, &model->info, error);
+    if (status == PHLOX_OK) status = start(model, config, &with_chosen, error);
+    if (status == PHLOX_OK) describe_opened(model);
+    if (config) px_openvino_config_free(config);
+    free(config);
+    return status;
 }
 
 static void openvino_close(px_device_model *model)
 {
     if (!model) return;
+    px_openvino_npu_free(model);
     if (model->compiled) model->api.compiled_model_free(model->compiled);
     if (model->core) model->api.core_free(model->core);
     px_exported_close(&model->exported);
@@ -196,6 +263,7 @@ static void openvino_sequence_free(px_sequence *sequence)
 {
     if (!sequence) return;
     px_openvino_restart(sequence);
+    if (sequence->model->npu.owner == sequence) sequence->model->npu.owner = NULL;
     px_ids_free(&sequence->ids);
     free(sequence->mask);
     free(sequence);
@@ -205,7 +273,8 @@ static phlox_status forward(px_sequence *sequence, const px_batch_item *item, ph
 {
     const size_t length = sequence->ids.count;
     PX_TRY(px_ids_add(&sequence->ids, item->ids, item->count, error));
-    const phlox_status status = px_openvino_step(sequence, item, error);
+    const phlox_status status = sequence->model->is_npu ? px_openvino_npu_step(sequence, item, error)
+                                                        : px_openvino_step(sequence, item, error);
     if (status != PHLOX_OK) sequence->ids.count = length;
     return status;
 }
@@ -214,13 +283,7 @@ static size_t openvino_truncate(px_sequence *sequence, size_t length)
 {
     if (length >= sequence->ids.count) return sequence->ids.count;
     sequence->ids.count = length;
-    if (!length) px_openvino_restart(sequence);
-    for (size_t i = sequence->entries; sequence->fed > length; ) {
-        i--;
-        sequence->fed -= sequence->mask[i] != 0;
-        sequence->mask[i] = 0;
-    }
-    return length;
+    return px_openvino_cut(sequence, length);
 }
 
 static phlox_status openvino_forward(px_device_model *model, const px_batch_item *items, size_t count,
@@ -241,7 +304,11 @@ static phlox_status openvino_forward(px_device_model *model, const px_batch_item
 
 static uint64_t openvino_sequence_bytes(const px_sequence *sequence)
 {
-    return sequence->entries * sequence->model->info.kv_bytes_per_token;
+    const px_device_model *const model = sequence->model;
+    const size_t entries = !model->is_npu                  ? sequence->entries
+                           : model->npu.owner == sequence ? model->npu.capacity
+                                                           : 0;
+    return entries * model->info.kv_bytes_per_token;
 }
 
 const px_device px_device_openvino = {

@@ -32,6 +32,7 @@ typedef struct { const char *build_number, *description; } ov_version_t;
     F(ov_status_e, core_get_available_devices, (const ov_core_t *, ov_available_devices_t *)) \
     F(void, available_devices_free, (ov_available_devices_t *)) \
     F(ov_status_e, core_get_property, (const ov_core_t *, const char *, const char *, char **)) \
+    F(ov_status_e, core_set_property, (const ov_core_t *, const char *, ...)) \
     F(ov_status_e, core_read_model, \
       (const ov_core_t *, const char *, const char *, ov_model_t **)) \
     F(ov_status_e, model_const_input_by_name, \

@@ -27,16 +27,17 @@ static void put(px_openvino_config *config, char *key, const char *value)
 phlox_status px_openvino_set(px_openvino_config *config, const char *key, phlox_error *error,
                              const char *format, ...)
 {
-    char value[2048];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(value, sizeof value, format, arguments);
+    const int length = vsnprintf(NULL, 0, format, arguments);
     va_end(arguments);
-    const size_t key_size = strlen(key) + 1, size = strlen(value) + 1;
+    const size_t key_size = strlen(key) + 1, size = (size_t)PX_MAX(length, 0) + 1;
     char *const pair = malloc(key_size + size);
     if (!pair) return px_fail_memory(error, key_size + size);
     memcpy(pair, key, key_size);
-    memcpy(pair + key_size, value, size);
+    va_start(arguments, format);
+    vsnprintf(pair + key_size, size, format, arguments);
+    va_end(arguments);
     put(config, pair, pair + key_size);
     return PHLOX_OK;
 }
@@ -76,9 +77,22 @@ static phlox_status set_defaults(px_openvino_config *config, const phlox_model_o
     if (is_cpu && user->threads)
         PX_TRY(px_openvino_set(config, "INFERENCE_NUM_THREADS", error, "%d", user->threads));
     PX_TRY(set_kv_cache(config, user, error));
-    if (!user->exact || is_npu) return PHLOX_OK;
+    if (is_npu) return px_openvino_npu_configure(config, user, error);
+    if (!user->exact) return PHLOX_OK;
     PX_TRY(px_openvino_set(config, "INFERENCE_PRECISION_HINT", error, "f32"));
     return px_openvino_set(config, "DYNAMIC_QUANTIZATION_GROUP_SIZE", error, "0");
+}
+
+/* Words of OpenVINO GenAI for properties of the NPU's plugin. */
+static const char *plugin_key(const char *key)
+{
+    static const char *const keys[][2] = {
+        {"MAX_PROMPT_LEN", "NPUW_LLM_MAX_PROMPT_LEN"}, {"MIN_RESPONSE_LEN", "NPUW_LLM_MIN_RESPONSE_LEN"},
+        {"PREFILL_HINT", "NPUW_LLM_PREFILL_HINT"}, {"GENERATE_HINT", "NPUW_LLM_GENERATE_HINT"},
+    };
+    for (size_t i = 0; i < PX_COUNT(keys); i++)
+        if (strcmp(key, keys[i][0]) == 0) return keys[i][1];
+    return key;
 }
 
 static phlox_status set_users(px_openvino_config *config, const phlox_model_options *user,
@@ -89,10 +103,9 @@ static phlox_status set_users(px_openvino_config *config, const phlox_model_opti
         if (!equals || equals == text)
             return px_fail(error, PHLOX_ERROR_ARGUMENT, "--ov-config %s: KEY=VALUE is meant",
                            text ? text : "");
-        char *const pair = px_strdup(text, strlen(text));
-        if (!pair) return px_fail_memory(error, strlen(text) + 1);
-        pair[equals - text] = 0;
-        put(config, pair, pair + (equals - text) + 1);
+        char key[128];
+        snprintf(key, sizeof key, "%.*s", (int)PX_MIN((size_t)(equals - text), sizeof key), text);
+        PX_TRY(px_openvino_set(config, plugin_key(key), error, "%s", equals + 1));
     }
     return PHLOX_OK;
 }

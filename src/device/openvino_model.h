@@ -1,8 +1,9 @@
 /*
- * The OpenVINO device, inside: a model compiled for one unit, and sequences, each on an infer request of
- * its own, whose state is the cache of keys and values. The C interface cannot cut that state back or
- * reset it: tokens that are dropped stay in it, hidden by the attention mask, and a new request starts
- * empty. Since the ids of a sequence are kept, a request can always be filled again.
+ * The OpenVINO device, inside: a model compiled for one unit, and sequences. The state of an infer request
+ * is the cache of keys and values, which the C interface cannot cut back or reset. On CPU and GPU each
+ * sequence has a request of its own; tokens that are dropped stay in it, hidden by the attention mask, and
+ * a new request starts empty. On the NPU all sequences share one request. The ids of a sequence are kept,
+ * so that a request can always be filled again.
  */
 #ifndef PX_DEVICE_OPENVINO_MODEL_H
 #define PX_DEVICE_OPENVINO_MODEL_H
@@ -10,6 +11,22 @@
 #include "device/device.h"
 #include "device/openvino_api.h"
 #include "engine/exported.h"
+
+/* What the NPU's plugin keeps: one sequence, for which all requests of a model have one counter. */
+typedef struct px_openvino_npu {
+    size_t max_prompt;      /* tokens of one prefill */
+    size_t capacity;        /* tokens of a sequence */
+    size_t chunk_tokens;    /* a prefill takes as long as so many tokens, or a multiple */
+    size_t step_tokens;     /* most tokens of a call behind the prefill */
+    ov_infer_request_t *request;
+    px_sequence *owner;     /* whose tokens are in the request; NULL: nobody's */
+    size_t stored;          /* tokens that it has, ... */
+    size_t marked;          /* ... and how many entries of its mask may be set */
+    bool is_generating;     /* they have moved from the prefill's cache to that of generation */
+    double prefill_seconds, step_seconds; /* of a call, the least measured; 0: not yet */
+    int64_t *numbers;       /* inputs: [numbers_capacity] */
+    size_t numbers_capacity;
+} px_openvino_npu;
 
 struct px_device_model {
     const px_checkpoint *checkpoint;
@@ -22,15 +39,18 @@ struct px_device_model {
     char unit[64], phase[96]; /* "GPU.0", "compiling for openvino:GPU.0" */
     ov_element_type_e i64, i32;
     bool is_npu;
-    bool window_by_index; /* a sliding window that counts hidden entries too */
+    bool is_borrowed;     /* the NPU's plugin works on other units, as NPUW_DEVICES=CPU asks */
+    bool window_by_place; /* a sliding window that counts hidden entries too */
+    px_openvino_npu npu;
 };
 
 struct px_sequence {
     px_device_model *model;
+    px_ids ids;      /* all of the sequence */
+    size_t fed;      /* the first so many are in the cache of the request */
+    /* On CPU and GPU a sequence has a request of its own: */
     ov_infer_request_t *request; /* NULL: none yet, or its state was not known any more */
-    px_ids ids;                  /* all of the sequence */
-    size_t fed;                  /* the first so many are in the request's cache, ... */
-    int64_t *mask;               /* [entries] ... where these are 1; 0: what was dropped */
+    int64_t *mask;               /* [entries] of its cache: 1, or 0 where it was dropped */
     size_t entries, capacity;
 };
 
@@ -43,6 +63,9 @@ phlox_status px_openvino_start(const phlox_model_options *user, px_openvino_api 
                                phlox_error *error);
 /* Takes the name of a unit, "gpu.0", as OpenVINO writes it. */
 void px_openvino_name_unit(px_device_model *model, const char *unit);
+bool px_openvino_is_npu(const char *unit);
+/* The version of the unit's driver, or "". */
+void px_openvino_driver(const px_device_model *model, char *out, size_t size);
 /* Fails unless the unit is there. */
 phlox_status px_openvino_check_unit(const px_device_model *model, phlox_error *error);
 
@@ -73,25 +96,46 @@ phlox_status px_openvino_compile_watched(px_device_model *model, const ov_model_
 
 /* ---- openvino_request.c -------------------------------------------------------------------- */
 
-/* Tokens for one call of the network, behind those that were fed, and the logits that are wanted. */
-typedef struct px_openvino_call {
-    size_t count;      /* of tokens: ids[fed], ... */
-    int64_t beyond;    /* > 0: one more token at this position, which the others do not see */
-    float *logits;     /* of the last token, or of all; NULL: none */
-    bool all_logits;
-} px_openvino_call;
+/* Inputs of one call of the network; the arrays must stay as they are while it runs. */
+typedef struct px_openvino_inputs {
+    int64_t *ids, *positions; /* [count] */
+    size_t count;
+    int64_t *mask;            /* [mask_count]: what was there before, and the tokens */
+    size_t mask_count;
+} px_openvino_inputs;
 
-/* Makes the call; what it appends counts as fed. After an error the request's state is gone. */
-phlox_status px_openvino_call_network(px_sequence *sequence, const px_openvino_call *call,
-                                      phlox_error *error);
-/* Drops the request: its successor starts empty. */
-void px_openvino_restart(px_sequence *sequence);
+phlox_status px_openvino_request(const px_device_model *model, ov_infer_request_t **out,
+                                 phlox_error *error);
+phlox_status px_openvino_infer(const px_device_model *model, ov_infer_request_t *request,
+                               const px_openvino_inputs *in, phlox_error *error);
+/* The logits of the last `count` positions but for `behind` ones behind them; float32 [count, vocab]. */
+phlox_status px_openvino_logits(const px_device_model *model, const ov_infer_request_t *request,
+                                size_t count, size_t behind, float *out, phlox_error *error);
+/* Makes room in a buffer that grows. */
+phlox_status px_openvino_reserve(int64_t **numbers, size_t *capacity, size_t count, phlox_error *error);
 
-/* ---- openvino_steps.c ---------------------------------------------------------------------- */
+/* ---- openvino_steps.c, openvino_npu.c, openvino_npu_config.c -------------------------------- */
 
 enum { PX_OPENVINO_MOST_TOKENS = 256 }; /* of a step on CPU and GPU; their logits all come back */
 
-/* Appends an item's tokens, which are in sequence->ids already, on a unit that takes any shape. */
+/* Appends an item's tokens, which are the last of sequence->ids. After an error nothing of the sequence is
+ * in a cache. */
 phlox_status px_openvino_step(px_sequence *sequence, const px_batch_item *item, phlox_error *error);
+phlox_status px_openvino_npu_step(px_sequence *sequence, const px_batch_item *item, phlox_error *error);
+/* Drops what is in the cache beyond `length` ids. */
+size_t px_openvino_cut(px_sequence *sequence, size_t length);
+/* Leaves nothing in the cache; its request goes. */
+void px_openvino_restart(px_sequence *sequence);
+
+/* Fails when the NPU does not run such weights, and says which it does. Fills in `chosen` what the user left
+ * open. */
+phlox_status px_openvino_npu_check(const px_checkpoint *checkpoint, phlox_model_options *chosen,
+                                   phlox_error *error);
+/* Sets the properties for the NPU. */
+phlox_status px_openvino_npu_configure(px_openvino_config *config, const phlox_model_options *user,
+                                       phlox_error *error);
+/* Reads from the properties what the plugin will hold. */
+void px_openvino_npu_limits(px_device_model *model, const px_openvino_config *config);
+void px_openvino_npu_free(px_device_model *model);
 
 #endif

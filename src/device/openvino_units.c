@@ -103,14 +103,27 @@ phlox_status px_openvino_list(const phlox_model_options *user, px_units *out, ph
     return status;
 }
 
-/* "gpu.0" as OpenVINO writes it. */
 void px_openvino_name_unit(px_device_model *model, const char *unit)
 {
     size_t i = 0;
     for (; unit[i] && i + 1 < sizeof model->unit; i++)
         model->unit[i] = (char)toupper((unsigned char)unit[i]);
     model->unit[i] = 0;
-    model->is_npu = strncmp(model->unit, "NPU", 3) == 0;
+    model->is_npu = px_openvino_is_npu(unit);
+}
+
+bool px_openvino_is_npu(const char *unit)
+{
+    static const char npu[] = "NPU";
+    size_t i = 0;
+    while (npu[i] && toupper((unsigned char)unit[i]) == npu[i]) i++;
+    return !npu[i] && (!unit[i] || unit[i] == '.');
+}
+
+void px_openvino_driver(const px_device_model *model, char *out, size_t size)
+{
+    const char *const key = model->is_npu ? "NPU_DRIVER_VERSION" : "DRIVER_VERSION";
+    px_openvino_property(&model->api, model->core, model->unit, key, out, size);
 }
 
 /* Whether the unit, or one of its kind, is among those that are there. Names that combine several, as
@@ -129,16 +142,25 @@ static bool is_listed(const px_units *units, const char *unit)
     return !is_plain;
 }
 
+static const char *advice(const px_device_model *model)
+{
+    if (model->is_npu)
+        return "an NPU needs its kernel driver (a device in /dev/accel that you may open), Intel's user-mode "
+               "driver and Level Zero; phlox devices says what is missing";
+    return "phlox devices shows the units that it finds, and what others lack";
+}
+
 phlox_status px_openvino_check_unit(const px_device_model *model, phlox_error *error)
 {
+    if (model->is_borrowed) return PHLOX_OK;
     px_units *const units = px_calloc(1, sizeof *units);
     if (!units) return px_fail_memory(error, sizeof *units);
     phlox_status status = list_units(&model->api, model->core, units, error);
     if (status == PHLOX_OK && !is_listed(units, model->unit))
         status = px_fail(error, PHLOX_ERROR_DEVICE,
-                         "openvino:%s: OpenVINO %d.%d (%s) finds no such unit here; phlox devices "
-                         "shows those that it finds, and what the others lack", model->unit,
-                         model->api.year, model->api.release, model->api.path);
+                         "openvino:%s: OpenVINO %d.%d (%s) finds no such unit that it can drive; %s",
+                         model->unit, model->api.year, model->api.release, model->api.path,
+                         advice(model));
     free(units);
     return status;
 }
