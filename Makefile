@@ -12,7 +12,7 @@ PROMPT = <|system|>You are a helpful AI assistant.<|end|><|user|>Can you introdu
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
-.PHONY: run test build packages bench bench-peers test-peers install tsan fuzz clean
+.PHONY: run test build packages bench bench-peers test-peers test-devices test-runtimes install tsan fuzz clean
 
 run: packages build
 	$(BUILD)/phlox run --raw '$(PROMPT)'
@@ -29,6 +29,20 @@ test:
 	cmake -B $(BUILD) -DPHLOX_TESTS=ON $(CMAKE_FLAGS)
 	cmake --build $(BUILD) --parallel $(JOBS)
 	ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --parallel $(JOBS)
+
+# The tests that need OpenVINO and ONNX Runtime GenAI, which phlox fetches into the build directory.
+test-devices:
+	@sh tools/packages.sh test
+	cmake -B $(BUILD) -DPHLOX_TESTS=ON $(CMAKE_FLAGS)
+	cmake --build $(BUILD) --parallel $(JOBS) --target phlox_program device_test_openvino device_test_ort
+	sh tests/runtimes/suite.sh $(BUILD)
+
+# The same, and a full-size Phi-3-mini of random weights on each device: minutes, 20 GB of disk.
+test-runtimes:
+	@sh tools/packages.sh test
+	cmake -B $(BUILD) -DPHLOX_TESTS=ON $(CMAKE_FLAGS)
+	cmake --build $(BUILD) --parallel $(JOBS) --target phlox_program device_test_openvino device_test_ort
+	sh tests/runtimes/suite.sh $(BUILD) full
 
 bench: packages build
 	$(BUILD)/phlox bench $(MODEL)
