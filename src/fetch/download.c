@@ -230,7 +230,7 @@ static bool report(receiver *r, uint64_t total)
 {
     const px_transfer *const t = r->transfer;
     if (!t->progress) return true;
-    const phlox_progress progress = {t->what, r->received, PX_MAX(total, r->received), true};
+    const phlox_progress progress = {t->what, r->received, total < r->received ? 0 : total, true};
     if (t->progress(t->progress_user, &progress)) return true;
     r->status = px_fail(r->error, PHLOX_ERROR_CANCELLED, "cancelled");
     return false;

@@ -75,4 +75,37 @@ char *px_runtime_folder(void);
  * it. PHLOX_ERROR_NOT_FOUND, with the command that installs it, when there is none. */
 phlox_status px_runtime_directory(const char *name, const char *version, char **out, phlox_error *error);
 
+/* ---- getting and removing ------------------------------------------------------------------ */
+
+#define PX_RUNTIME_INDEX "https://pypi.org/simple"
+
+typedef struct px_runtime_request {
+    const char *name;      /* "openvino", or with a version: "openvino==2026.4.1" */
+    const char *version;   /* NULL: the newest */
+    const char *index_url; /* NULL: $PIP_INDEX_URL, or PX_RUNTIME_INDEX */
+    bool offline;          /* only an index of files is read */
+    phlox_progress_fn *progress; /* may be NULL */
+    void *progress_user;
+} px_runtime_request;
+
+typedef struct px_runtime_result {
+    char version[64];
+    char directory[1024];
+    uint64_t downloaded, installed; /* bytes; 0 and those there when it was there already */
+    bool was_there;
+} px_runtime_result;
+
+/*
+ * Fetches the wheels of a runtime from a Python package index, checks their SHA-256, and unpacks the
+ * libraries and licences into NAME/VERSION/ of phlox's folder, which appears when it is complete. Nothing
+ * is executed. Where that version is there already nothing is fetched but the page that says which is the
+ * newest.
+ */
+phlox_status px_runtime_add(const px_runtime_request *request, px_runtime_result *out,
+                            phlox_error *error);
+
+/* Removes the version of "NAME==VERSION", or every one of "NAME"; *removed counts them.
+ * PHLOX_ERROR_NOT_FOUND when there is none. */
+phlox_status px_runtime_remove(const char *name, size_t *removed, phlox_error *error);
+
 #endif
