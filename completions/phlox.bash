@@ -2,7 +2,7 @@
 
 _phlox()
 {
-    local commands='run info tokenize detokenize logits perplexity compare bench export cache verify advise version help'
+    local commands='run info tokenize detokenize logits perplexity compare bench export cache runtime verify advise version help'
     local model='--weight-format --group-size --sym --asym --ratio --backup-precision
         --all-layers --group-size-fallback --quant-method --exact --kv-cache --huge-pages
         --threads --cpu-mask --context-size
@@ -62,12 +62,17 @@ _phlox()
             --quantization-statistics-path --sensitivity-metric --quant-mode --awq
             --scale-estimation --gptq --lora-correction --help" ;;
         cache) words='--cache-dir --all --help' ;;
+        runtime) words='--version --index-url --offline --json --help' ;;
         verify) words="$model --json --help" ;;
         advise) words="$model --at --json --help" ;;
         esac
     elif [[ -z $words ]]; then
         case $command in
         cache) ((COMP_CWORD == 2)) && words='ls verify rm' ;;
+        runtime)
+            ((COMP_CWORD == 2)) && words='list add rm'
+            ((COMP_CWORD == 3)) && words='openvino onnxruntime-genai onnxruntime-genai-cuda'
+            ;;
         export) ((COMP_CWORD == 2)) && words='openvino onnx gguf huggingface' ;;
         help) words=$commands ;;
         esac

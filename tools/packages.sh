@@ -16,8 +16,9 @@ case $system,$version in
 debian*,12) sanitizers=libclang-rt-14-dev ;;
 *) sanitizers=libclang-rt-dev ;;
 esac
-# The last two are for the Arm kernels: about 160 MB.
-test="libcmocka-dev clang $sanitizers qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
+# libcurl4 and libarchive13 are opened at run time, never linked. The last three are for the Arm kernels:
+# about 160 MB.
+test="libcmocka-dev clang $sanitizers libcurl4 libarchive13 qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
 
 case ${1:-} in
 run) wanted=$run ;;
@@ -36,10 +37,12 @@ if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     exit 1
 fi
 
+is_installed() {
+    [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null || true)" = installed ]
+}
 missing=
-for package in $wanted; do
-    state=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
-    [ "$state" = installed ] || missing="$missing $package"
+for package in $wanted; do # from Debian 13 on some libraries are called otherwise, and stand in for these
+    is_installed "$package" || is_installed "${package}t64" || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
 

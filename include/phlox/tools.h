@@ -219,6 +219,53 @@ PHLOX_API phlox_status phlox_energy_meter_read(phlox_energy_meter *meter, double
                                                phlox_error *error);
 PHLOX_API void phlox_energy_meter_close(phlox_energy_meter **meter);
 
+/* ---- runtimes ------------------------------------------------------------------------------ */
+
+/* An installed runtime of others that phlox can drive. Strings live as long as the call of the visitor. */
+typedef struct phlox_runtime {
+    const char *name;    /* "openvino", "onnxruntime-genai" */
+    const char *package; /* "openvino", "onnxruntime-genai-cuda"; "" when nothing tells */
+    const char *version; /* "2026.4.1"; "" when nothing tells */
+    const char *origin;  /* where it was found: "phlox's folder", "active Python environment" */
+    const char *library; /* its path */
+    const char *onnxruntime, *onnxruntime_version; /* of the ONNX Runtime with it; "": none */
+    uint64_t bytes;      /* of one in phlox's folder, which can be removed; else 0 */
+    bool is_used;        /* phlox takes this one unless it is told another */
+} phlox_runtime;
+
+typedef bool phlox_runtime_fn(void *user, const phlox_runtime *runtime);
+
+/* Calls `visit` for every installed runtime called `name` (NULL: of every name), the one that phlox takes
+ * first, until it returns false. Nothing is opened or run. */
+PHLOX_API phlox_status phlox_runtime_list(const char *name, phlox_runtime_fn *visit, void *user,
+                                          phlox_error *error);
+
+typedef struct phlox_runtime_options {
+    size_t struct_size;    /* set by the initialiser */
+    const char *version;   /* NULL: the newest final one that this machine can load */
+    const char *index_url; /* of a Python package index; NULL: $PIP_INDEX_URL or https://pypi.org/simple */
+    bool offline;          /* no connection is made: only an index of files (file:///) is read */
+    phlox_progress_fn *progress; /* may be NULL */
+    void *progress_user;
+} phlox_runtime_options;
+
+PHLOX_API void phlox_runtime_options_init(phlox_runtime_options *options);
+
+typedef struct phlox_runtime_result {
+    char version[64];
+    char directory[1024];
+    uint64_t downloaded, installed; /* bytes */
+    bool was_there;                 /* already; then nothing was downloaded */
+} phlox_runtime_result;
+
+/* Installs "openvino", "onnxruntime-genai" or "onnxruntime-genai-cuda", also as "openvino==2026.4.1", into
+ * phlox's folder: the wheels of the package index are downloaded, their SHA-256 is checked, and their
+ * libraries are unpacked. The version appears when it is complete. `options` may be NULL. */
+PHLOX_API phlox_status phlox_runtime_add(const char *name, const phlox_runtime_options *options,
+                                         phlox_runtime_result *result, phlox_error *error);
+/* Removes the version "NAME==VERSION", or all of "NAME", from phlox's folder; *removed counts them. */
+PHLOX_API phlox_status phlox_runtime_remove(const char *name, size_t *removed, phlox_error *error);
+
 /* ---- cache --------------------------------------------------------------------------------- */
 
 typedef struct phlox_cache_entry {

@@ -5,11 +5,11 @@
 # ---- help -------------------------------------------------------------------------------------------
 
 expect 0 help; cp "$out" overview; is_quiet
-prints run info tokenize detokenize logits perplexity compare bench cache version
+prints run info tokenize detokenize logits perplexity compare bench cache runtime version
 expect 0; same overview "$out"
 expect 0 --help; same overview "$out"
 expect 0 -h; same overview "$out"
-for command in run info tokenize detokenize logits perplexity compare bench cache version; do
+for command in run info tokenize detokenize logits perplexity compare bench cache runtime version; do
     expect 0 help $command; prints "phlox $command" --help; is_quiet; cp "$out" own
     [ "$(wc -l <own)" -ge 5 ] || fail "the help of $command is short"
     expect 0 $command --help; same own "$out"
@@ -27,7 +27,7 @@ expect 0 --version; same version "$out"
 # Every option of the help is in the manual, and every command.
 manual=$source_dir/docs/phlox.1
 sed 's/\\-/-/g; s/\\f.//g' "$manual" >manual
-for command in run info tokenize detokenize logits perplexity compare bench cache; do
+for command in run info tokenize detokenize logits perplexity compare bench cache runtime; do
     expect 0 help $command
     for option in $(grep -oE -e '--[a-z][a-z-]*' "$out" | sort -u); do
         grep -qF -e "$option" manual || fail "the manual lacks $option"
@@ -70,7 +70,7 @@ wrong 'model -m' run phi3/no-such-model
 wrong --seed run --seed 0x10 x
 wrong --temperature run --temperature 0,7 x
 wrong --temperature run --temperature
-for command in info tokenize detokenize logits perplexity compare bench cache; do
+for command in info tokenize detokenize logits perplexity compare bench cache runtime; do
     wrong $command $command
     wrong --bogus $command --bogus built-in
 done
@@ -85,6 +85,11 @@ wrong 'NAME --all' cache rm
 wrong 'NAME --all' cache rm x --all
 wrong ls cache ls x
 wrong verify cache verify --all
+wrong 'list add rm' runtime ls
+wrong 'NAME' runtime add
+wrong 'NAME' runtime rm
+wrong --json runtime rm openvino --json
+wrong '--version --index-url --offline' runtime list --offline
 
 # Values: option, then what it does not take. The message names both.
 while read -r option values; do
