@@ -8,7 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROMPT_TOKENS = 256 }; /* of a call: more gain little, and delay progress and cancellation */
+enum {
+    PROMPT_TOKENS = 256,    /* of a call: more gain little, and delay progress and cancellation */
+    LEAST_CAPACITY = 1024,  /* tokens that a generator is made for at least, ... */
+    CHEAP_CACHE = 1 << 30,  /* ... and those whose keys and values take so many bytes */
+    EXACT_LEVEL = 1         /* of MatMulNBits: float32 */
+};
 
 /* ---- configuration ------------------------------------------------------------------------- */
 
@@ -159,8 +164,37 @@ static phlox_status open_directory(px_device_model *model, const char *directory
     PX_TRY(px_ort_provider_check(&model->api, model->model, &model->provider, error));
     PX_TRY(px_ort_probe(model, error));
     PX_TRY(make_choice(model, error));
+    model->least_capacity =
+        PX_MAX(LEAST_CAPACITY, (size_t)(CHEAP_CACHE / PX_MAX(model->info.kv_bytes_per_token, 1)));
     model->info.most_context = model->context_length;
     return PHLOX_OK;
+}
+
+/* The graph of the provider: with --exact one whose integer products are computed in float32, and which is not
+ * the one that a directory for ONNX Runtime brings. */
+static phlox_status open_exported(px_device_model *model, const px_device_options *options, phlox_error *error)
+{
+    phlox_export_options words;
+    phlox_export_options_init(&words);
+    words.provider = model->provider.graph;
+    const bool has_level = model->checkpoint->quantized || strcmp(model->checkpoint->form, "onnx") != 0;
+    if (options->user->exact && has_level) words.accuracy_level = EXACT_LEVEL;
+    return px_exported_open(model->checkpoint, "onnx", options->user, &words, options->cache_dir,
+                            &model->exported, error);
+}
+
+/* What the files hold is run as it is. */
+static phlox_status describe_exported(px_device_model *model, const phlox_model_options *user,
+                                      phlox_error *error)
+{
+    const phlox_model_options stored = {.weight_format = PHLOX_WEIGHTS_STORED, .threads = user->threads};
+    px_checkpoint *checkpoint = NULL;
+    PX_TRY(px_checkpoint_open(model->exported.path, &checkpoint, error));
+    const phlox_status status = describe(checkpoint, &stored, &model->info, error);
+    px_checkpoint_close(&checkpoint);
+    snprintf(model->info.weights, sizeof model->info.weights, "%s", model->exported.weights);
+    model->info.from_cache = model->exported.from_cache;
+    return status;
 }
 
 static phlox_status open_model(px_device_model *model, const px_device_options *options, phlox_error *error)
@@ -171,9 +205,10 @@ static phlox_status open_model(px_device_model *model, const px_device_options *
     px_ort_provider_of(options->unit, &model->provider);
     snprintf(model->device, sizeof model->device, "ort:%s", options->unit);
     PX_TRY(px_ort_api_open(user->ort_library, &model->api, error));
-    PX_TRY(describe(model->checkpoint, user, &model->info, error));
+    PX_TRY(open_exported(model, options, error));
+    PX_TRY(describe_exported(model, user, error));
     name_unit(model);
-    return open_directory(model, model->checkpoint->path, user, error);
+    return open_directory(model, model->exported.path, user, error);
 }
 
 static void ort_close(px_device_model *model)
@@ -181,6 +216,7 @@ static void ort_close(px_device_model *model)
     if (!model) return;
     if (model->model) model->api.OgaDestroyModel(model->model);
     px_ort_api_close(&model->api);
+    px_exported_close(&model->exported);
     px_ids_free(&model->eos);
     free(model->choice);
     px_monitor_free(model->steps);

@@ -119,19 +119,19 @@ phlox_status px_ort_api_open(const char *given, px_ort_api *out, phlox_error *er
     PX_TRY(px_ort_find(given, &out->place, error));
     const phlox_status status = open_libraries(out, error);
     if (status == PHLOX_OK) return PHLOX_OK;
-    px_ort_api_close(out);
     /* that a library cannot be loaded does not mean that it is not there */
     if (error && status == PHLOX_ERROR_NOT_FOUND) error->code = PHLOX_ERROR_DEVICE;
     return px_error_prefix(error, PHLOX_ERROR_DEVICE, "ONNX Runtime GenAI");
 }
 
-/* OgaShutdown() is not called: it ends the runtime for everybody in the process, and others may use it.
- * The runtime takes itself down when the library goes. */
+/*
+ * OgaShutdown() is not called: it ends the runtime for everybody in the process, and others may use it. Nor
+ * are the libraries closed: GenAI takes itself down as it is unloaded and waits there for threads that cannot
+ * end before the loader has done. They stay for the next model, and go with the process.
+ */
 void px_ort_api_close(px_ort_api *api)
 {
-    px_library_close(api->genai);
-    px_library_close(api->onnxruntime);
-    api->genai = api->onnxruntime = NULL;
+    *api = (px_ort_api){0};
 }
 
 phlox_status px_ort_check(const px_ort_api *api, OgaResult *result, const char *what, phlox_error *error)

@@ -3,11 +3,13 @@
 #define PX_DEVICE_ORT_MODEL_H
 
 #include "device/ort_provider.h"
+#include "engine/exported.h"
 
 struct px_device_model {
     const px_checkpoint *checkpoint;
     px_ort_api api;
     px_ort_provider provider;
+    px_exported exported;  /* the directory that the runtime reads */
     char device[48];       /* "ort:cuda", for messages */
     OgaModel *model;
     px_monitor *steps;     /* held by who calls the runtime, which is not made for threads */
@@ -18,6 +20,7 @@ struct px_device_model {
     size_t context_length; /* the most that a generator can be made for */
     bool shares_buffer;    /* keys and values of max_length tokens are allocated at once */
     /* Found out when it was opened. */
+    size_t least_capacity; /* tokens that a generator is made for */
     bool continues;        /* tokens may be appended behind others, and taken off again */
     float *choice;         /* [vocab] for making the runtime choose a token; NULL where it is not needed */
 };

@@ -130,7 +130,7 @@ static void add_unit(px_units *out, const px_ort_provider *provider)
     unit->memory = px_memory_available();
 }
 
-/* "Model: 		 NVIDIA H100" and "Bus Location: 	 0000:00:02.0" of what the driver says of a GPU. */
+/* "Model: NVIDIA H100" and "Bus Location: 0000:00:02.0" of what the driver says of a GPU. */
 static void read_nvidia(const char *path, px_unit *unit)
 {
     FILE *const file = fopen(path, "re");

@@ -23,11 +23,9 @@
 #include <string.h>
 
 enum {
-    STEP_TOKENS = 256,       /* of a step: bounds the logits, which the graph gives for every token */
-    LEAST_CAPACITY = 1024,   /* tokens beyond those that are there, of a new generator */
-    CHOICE_SPEEDUP = 32      /* tokens that are computed together while one is computed alone */
+    STEP_TOKENS = 256,  /* of a step: bounds the logits, which the graph gives for every token */
+    CHOICE_SPEEDUP = 32 /* tokens that are computed together while one is computed alone */
 };
-static const uint64_t cheap_cache = UINT64_C(1) << 30; /* bytes that a generator may have anyway */
 
 /* ---- generators ---------------------------------------------------------------------------- */
 
@@ -42,9 +40,7 @@ static size_t choose_capacity(const px_device_model *model, size_t length)
 {
     const size_t most = model->context_length;
     if (!model->shares_buffer) return most;
-    const size_t cheap = (size_t)(cheap_cache / PX_MAX(model->info.kv_bytes_per_token, 1));
-    const size_t wanted = PX_MAX(PX_MAX(2 * length, length + LEAST_CAPACITY), cheap);
-    return PX_MAX(length, PX_MIN(wanted, most));
+    return PX_MAX(length, PX_MIN(PX_MAX(2 * length, model->least_capacity), most));
 }
 
 static phlox_status set_search(const px_ort_api *api, OgaGeneratorParams *params, size_t capacity,

@@ -101,7 +101,7 @@ phlox_status px_exported_open(const px_checkpoint *checkpoint, const char *form,
                               const char *cache_dir, px_exported *out, phlox_error *error)
 {
     *out = (px_exported){.path = NULL};
-    if (strcmp(checkpoint->form, form) == 0 && asks_stored(options))
+    if (strcmp(checkpoint->form, form) == 0 && asks_stored(options) && words->accuracy_level < 0)
         return use_in_place(checkpoint, out, error);
     px_export_order order = {.checkpoint = checkpoint, .form = px_form_by_name(form), .options = options,
                              .words = words, .for_device = true, .into = true};

@@ -15,7 +15,7 @@ typedef struct px_exported {
 
 /*
  * `form`: "openvino" or "onnx", as `words` (of phlox_export()) ask for. A checkpoint of that form is used in place
- * where `options` ask for no other weights; whether it is one that the device takes is for the caller to know. Of
+ * where `options` ask for no other weights and `words` for no accuracy level; whether it is one that the device takes is for the caller to know. Of
  * others the weights become what they would in the native engine; what the form cannot hold to the last bit is
  * widened to float32. `cache_dir` NULL: a temporary directory. Reports progress as `options` say.
  */
