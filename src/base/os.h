@@ -57,6 +57,24 @@ phlox_status px_read_text(const char *path, char *text, size_t size, size_t *len
 /* The target of a symbolic link, as it is written there; false when there is none or it is longer. */
 bool px_read_link(const char *path, char *target, size_t size);
 
+/* Whether this process may read and write what is there, access lists included. */
+bool px_may_use(const char *path);
+
+typedef struct px_owner {
+    uint32_t user, group, mode; /* the nine bits of permission */
+} px_owner;
+bool px_owner_of(const char *path, px_owner *out);
+
+enum { PX_MOST_GROUPS = 256 };
+typedef struct px_user {
+    uint32_t user, groups[PX_MOST_GROUPS];
+    size_t count;
+} px_user;
+void px_this_user(px_user *out); /* of this process */
+
+/* Bytes of the file system that holds `path`; `left` is what this user may fill. */
+bool px_disk_space(const char *path, uint64_t *left, uint64_t *total);
+
 /* A file being written under a temporary name beside its final one. */
 typedef struct px_out_file {
     int descriptor; /* -1: none */
@@ -159,6 +177,8 @@ typedef struct px_thread px_thread;
 /* NULL when the system refuses. */
 px_thread *px_thread_start(void (*run)(void *argument), void *argument);
 void px_thread_join(px_thread *thread); /* frees it */
+/* Leaves a thread that does not come back to itself: nobody may join it. */
+void px_thread_leave(px_thread *thread);
 
 typedef struct px_monitor px_monitor; /* a mutex with a condition */
 px_monitor *px_monitor_create(void);

@@ -10,12 +10,14 @@
 #include <locale.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef __GLIBC__
@@ -192,6 +194,37 @@ bool px_read_link(const char *path, char *target, size_t size)
     const ssize_t length = readlink(path, target, size);
     if (length < 0 || (size_t)length >= size) return false;
     target[length] = 0;
+    return true;
+}
+
+bool px_may_use(const char *path)
+{
+    return faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS) == 0;
+}
+
+bool px_owner_of(const char *path, px_owner *out)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) return false;
+    *out = (px_owner){(uint32_t)info.st_uid, (uint32_t)info.st_gid, (uint32_t)info.st_mode & 0777};
+    return true;
+}
+
+void px_this_user(px_user *out)
+{
+    gid_t groups[PX_MOST_GROUPS];
+    *out = (px_user){.user = (uint32_t)geteuid()};
+    const int count = getgroups(PX_MOST_GROUPS - 1, groups);
+    for (int i = 0; i < count; i++) out->groups[out->count++] = (uint32_t)groups[i];
+    out->groups[out->count++] = (uint32_t)getegid();
+}
+
+bool px_disk_space(const char *path, uint64_t *left, uint64_t *total)
+{
+    struct statvfs info;
+    if (statvfs(path, &info) != 0) return false;
+    *left = (uint64_t)info.f_bavail * info.f_frsize;
+    *total = (uint64_t)info.f_blocks * info.f_frsize;
     return true;
 }
 
@@ -638,12 +671,14 @@ struct px_thread {
     pthread_t id;
     void (*run)(void *);
     void *argument;
+    _Atomic bool is_over; /* set by whichever comes first, its end or that it is left; the second frees */
 };
 
 static void *thread_main(void *argument)
 {
-    const px_thread *const thread = argument;
+    px_thread *const thread = argument;
     thread->run(thread->argument);
+    if (atomic_exchange(&thread->is_over, true)) free(thread);
     return NULL;
 }
 
@@ -653,6 +688,7 @@ px_thread *px_thread_start(void (*run)(void *argument), void *argument)
     if (!thread) return NULL;
     thread->run = run;
     thread->argument = argument;
+    atomic_init(&thread->is_over, false);
     if (pthread_create(&thread->id, NULL, thread_main, thread) == 0) return thread;
     free(thread);
     return NULL;
@@ -662,6 +698,12 @@ void px_thread_join(px_thread *thread)
 {
     pthread_join(thread->id, NULL);
     free(thread);
+}
+
+void px_thread_leave(px_thread *thread)
+{
+    pthread_detach(thread->id);
+    if (atomic_exchange(&thread->is_over, true)) free(thread);
 }
 
 struct px_monitor {
