@@ -1,0 +1,249 @@
+/*
+ * What is missing, in a sentence, and the command that mends it: one row for each (kind, vendor, what is
+ * missing, where phlox runs), the first that fits counts. To know another case, add a row.
+ *
+ * Words in braces stand for what is so on this machine: {unit} its name, {driver} and {since} the kernel's
+ * driver for it and the version of Linux that it came with, {bound} the driver that has it now, {kernel},
+ * {node}, {group}, {runtime}, and {message} of the runtime.
+ */
+#include "device/hardware.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { ANY = -1 };
+
+enum place { ANYWHERE, CONTAINER, WSL };
+
+struct row {
+    int kind, vendor; /* px_unit_kind, px_vendor or ANY */
+    px_lack lack;
+    enum place place;
+    const char *reason;
+    const char *remedy;             /* on every system, or where it is none of: */
+    const char *apt, *dnf, *pacman; /* on those with these package managers; NULL: remedy */
+};
+
+#define NPU_RELEASES "https://github.com/intel/linux-npu-driver/releases"
+#define NPU_PACKAGES "download intel-driver-compiler-npu, intel-level-zero-npu and intel-fw-npu from " \
+                     NPU_RELEASES
+#define NPU_INSTALL NPU_PACKAGES ", then: sudo apt install ./intel-*npu_*.deb && sudo reboot"
+
+static const struct row rows[] = {
+    /* ---- what nobody can mend -------------------------------------------------------------------- */
+    {ANY, PX_VENDOR_AMD, PX_LACK_GENERATION, ANYWHERE,
+     "{unit} is of the first generation (XDNA 1: Ryzen 7040, 8040 and 200): AMD's runtimes run language "
+     "models on XDNA 2 (Ryzen AI 300) and later only",
+     "use the CPU: phlox run --device cpu", NULL, NULL, NULL},
+    {ANY, ANY, PX_LACK_GENERATION, ANYWHERE, "{unit} is of a generation that no runtime supports",
+     "use the CPU: phlox run --device cpu", NULL, NULL, NULL},
+    {ANY, ANY, PX_LACK_WINDOWS, ANYWHERE, "{runtime} is for Windows only",
+     "use the CPU: phlox run --device cpu", NULL, NULL, NULL},
+    {PX_UNIT_NPU, PX_VENDOR_QUALCOMM, PX_LACK_SUPPORT, ANYWHERE,
+     "{unit} needs a build of ONNX Runtime GenAI with Qualcomm's QNN provider, which the package index has "
+     "for Windows on Arm only",
+     "build one, then: phlox run --device ort:QNN --ort-library DIR", NULL, NULL, NULL},
+    {PX_UNIT_NPU, PX_VENDOR_AMD, PX_LACK_SUPPORT, ANYWHERE,
+     "{unit} needs a build of ONNX Runtime GenAI with AMD's RyzenAI provider, which the package index does "
+     "not have",
+     "install AMD's Ryzen AI Software, then: phlox run --device ort:RyzenAI --ort-library DIR", NULL, NULL,
+     NULL},
+    {ANY, ANY, PX_LACK_SUPPORT, ANYWHERE, "phlox has no way to drive {unit} through {runtime}",
+     "use the CPU: phlox run --device cpu", NULL, NULL, NULL},
+
+    /* ---- the kernel's driver --------------------------------------------------------------------- */
+    {ANY, PX_VENDOR_NVIDIA, PX_LACK_MODULE, WSL, "the NVIDIA driver of the Windows host does not show {unit}",
+     "install NVIDIA's driver on Windows, then: wsl --shutdown", NULL, NULL, NULL},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_MODULE, CONTAINER, "NVIDIA's driver is not loaded on the host",
+     "install NVIDIA's driver and its container toolkit on the host, then start the container with --gpus all",
+     NULL, NULL, NULL},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_MODULE, ANYWHERE, "no driver has taken {unit}",
+     "install NVIDIA's driver: https://www.nvidia.com/drivers",
+     "sudo apt install nvidia-driver && sudo reboot", "sudo dnf install akmod-nvidia && sudo reboot",
+     "sudo pacman -S nvidia && sudo reboot"},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_OTHER_DRIVER, ANYWHERE,
+     "{unit} is driven by {bound}, which has no CUDA",
+     "install NVIDIA's driver: https://www.nvidia.com/drivers",
+     "sudo apt install nvidia-driver && sudo reboot", "sudo dnf install akmod-nvidia && sudo reboot",
+     "sudo pacman -S nvidia && sudo reboot"},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_DRIVER, ANYWHERE,
+     "NVIDIA's driver is loaded but has not taken {unit}",
+     "look for the reason with: sudo dmesg | grep -i nvrm", NULL, NULL, NULL},
+    {ANY, ANY, PX_LACK_KERNEL, CONTAINER,
+     "the host's Linux {kernel} has no driver {driver} for {unit}; it came with Linux {since}",
+     "install Linux {since} or newer on the host", NULL, NULL, NULL},
+    {ANY, ANY, PX_LACK_KERNEL, ANYWHERE,
+     "Linux {kernel} has no driver {driver} for {unit}; it came with Linux {since}",
+     "install Linux {since} or newer",
+     "sudo apt install linux-generic-hwe-24.04 && sudo reboot (Ubuntu), or sudo apt install -t "
+     "bookworm-backports linux-image-amd64 && sudo reboot (Debian 12)",
+     "sudo dnf upgrade kernel && sudo reboot", "sudo pacman -Syu && sudo reboot"},
+    {ANY, ANY, PX_LACK_MODULE, CONTAINER, "the kernel module {driver} is not loaded on the host",
+     "on the host: sudo modprobe {driver}", NULL, NULL, NULL},
+    {ANY, ANY, PX_LACK_MODULE, ANYWHERE, "the kernel module {driver} is not loaded",
+     "sudo modprobe {driver}", NULL, NULL, NULL},
+    {PX_UNIT_NPU, PX_VENDOR_INTEL, PX_LACK_FIRMWARE, ANYWHERE,
+     "{driver} is loaded, but the firmware of {unit} is not in /lib/firmware/intel/vpu",
+     "download intel-fw-npu from " NPU_RELEASES " and reboot",
+     "download intel-fw-npu from " NPU_RELEASES
+     ", then: sudo apt install ./intel-fw-npu_*.deb && sudo reboot",
+     "sudo dnf install linux-firmware && sudo reboot", "sudo pacman -S linux-firmware && sudo reboot"},
+    {ANY, ANY, PX_LACK_FIRMWARE, ANYWHERE, "{driver} is loaded, but the firmware of {unit} is not installed",
+     "install linux-firmware and reboot", "sudo apt install linux-firmware && sudo reboot",
+     "sudo dnf install linux-firmware && sudo reboot", "sudo pacman -S linux-firmware && sudo reboot"},
+    {ANY, ANY, PX_LACK_DRIVER, ANYWHERE, "{driver} is loaded but has not taken {unit}",
+     "look for the reason with: sudo dmesg | grep {driver}", NULL, NULL, NULL},
+    {ANY, ANY, PX_LACK_OTHER_DRIVER, ANYWHERE, "{unit} is driven by {bound} in place of {driver}",
+     "sudo modprobe {driver}", NULL, NULL, NULL},
+
+    /* ---- the node in /dev ------------------------------------------------------------------------ */
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_NODE, CONTAINER, "{node} is not in the container",
+     "start the container with --gpus all", NULL, NULL, NULL},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_NODE, ANYWHERE, "{node} is not there", "sudo nvidia-modprobe -u",
+     NULL, NULL, NULL},
+    {PX_UNIT_GPU, PX_VENDOR_MICROSOFT, PX_LACK_NODE, ANYWHERE, "WSL shows a GPU, but {node} is not there",
+     "on Windows: wsl --update, then wsl --shutdown", NULL, NULL, NULL},
+    {PX_UNIT_NPU, ANY, PX_LACK_NODE, CONTAINER, "{node} is not in the container",
+     "start the container with --device /dev/accel", NULL, NULL, NULL},
+    {PX_UNIT_GPU, ANY, PX_LACK_NODE, CONTAINER, "{node} is not in the container",
+     "start the container with --device /dev/dri", NULL, NULL, NULL},
+    {ANY, ANY, PX_LACK_NODE, ANYWHERE, "{driver} has made no node in /dev for {unit}",
+     "look for the reason with: sudo dmesg | grep {driver}", NULL, NULL, NULL},
+    {ANY, ANY, PX_LACK_RULE, CONTAINER, "nobody but root may open {node} in the container",
+     "on the host give it to a group, such as render, then start the container with --group-add render", NULL,
+     NULL, NULL},
+    {PX_UNIT_NPU, ANY, PX_LACK_RULE, ANYWHERE, "nobody but root may open {node}",
+     "echo 'SUBSYSTEM==\"accel\", GROUP=\"render\", MODE=\"0660\"' | sudo tee "
+     "/etc/udev/rules.d/70-accel.rules; sudo udevadm control --reload; sudo udevadm trigger -s accel; "
+     "sudo usermod -aG render $USER, then log out and in again",
+     NULL, NULL, NULL},
+    {ANY, ANY, PX_LACK_RULE, ANYWHERE, "nobody but root may open {node}",
+     "echo 'SUBSYSTEM==\"drm\", KERNEL==\"renderD*\", GROUP=\"render\", MODE=\"0660\"' | sudo tee "
+     "/etc/udev/rules.d/70-render.rules; sudo udevadm control --reload; sudo udevadm trigger -s drm; "
+     "sudo usermod -aG render $USER, then log out and in again",
+     NULL, NULL, NULL},
+    {ANY, ANY, PX_LACK_PERMISSION, CONTAINER, "you may not open {node}, which the group {group} may",
+     "start the container with --group-add {group}", NULL, NULL, NULL},
+    {ANY, ANY, PX_LACK_PERMISSION, ANYWHERE, "you may not open {node}, which the group {group} may",
+     "sudo usermod -aG {group} $USER, then log out and in again", NULL, NULL, NULL},
+    {ANY, ANY, PX_LACK_LOGIN, ANYWHERE,
+     "you are in the group {group}, which may open {node}, but this session began before that",
+     "log out and in again", NULL, NULL, NULL},
+
+    /* ---- the vendor's library -------------------------------------------------------------------- */
+    {PX_UNIT_GPU, PX_VENDOR_INTEL, PX_LACK_LIBRARY, ANYWHERE,
+     "Intel's compute runtime is not installed (OpenCL: libigdrcl, Level Zero: libze_intel_gpu)",
+     "install Intel's compute runtime: https://github.com/intel/compute-runtime/releases",
+     "sudo apt install intel-opencl-icd (and for Level Zero libze-intel-gpu1, on older releases "
+     "intel-level-zero-gpu)",
+     "sudo dnf install intel-compute-runtime", "sudo pacman -S intel-compute-runtime"},
+    {PX_UNIT_NPU, PX_VENDOR_INTEL, PX_LACK_LIBRARY, ANYWHERE,
+     "Intel's NPU driver in user space (libze_intel_npu, the NPU compiler) is not installed", NPU_PACKAGES,
+     NPU_INSTALL, NULL, "sudo pacman -S intel-npu-driver"},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_LIBRARY, CONTAINER, "libcuda.so.1 is not in the container",
+     "start the container with --gpus all", NULL, NULL, NULL},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_LIBRARY, ANYWHERE, "libcuda.so.1 is not installed",
+     "install NVIDIA's driver: https://www.nvidia.com/drivers", "sudo apt install libcuda1",
+     "sudo dnf install xorg-x11-drv-nvidia-cuda", "sudo pacman -S nvidia-utils"},
+    {PX_UNIT_GPU, PX_VENDOR_MICROSOFT, PX_LACK_LIBRARY, ANYWHERE,
+     "the Windows host passes no CUDA through (/usr/lib/wsl/lib/libcuda.so.1)",
+     "if it has an NVIDIA GPU, install NVIDIA's driver on Windows, then: wsl --shutdown", NULL, NULL, NULL},
+
+    /* ---- the runtime ----------------------------------------------------------------------------- */
+    {ANY, ANY, PX_LACK_BUILD, ANYWHERE, "this build of phlox has no device for {runtime}",
+     "use the CPU: phlox run --device cpu", NULL, NULL, NULL},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_RUNTIME, ANYWHERE,
+     "ONNX Runtime GenAI with CUDA is not installed", "phlox runtime add onnxruntime-genai-cuda", NULL, NULL,
+     NULL},
+    {ANY, ANY, PX_LACK_RUNTIME, ANYWHERE, "{runtime} is not installed", "phlox runtime add {package}", NULL,
+     NULL, NULL},
+    {ANY, ANY, PX_LACK_START, ANYWHERE, "{runtime} does not work: {message}",
+     "phlox runtime rm {package}; phlox runtime add {package}", NULL, NULL, NULL},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_LISTED, ANYWHERE,
+     "the installed ONNX Runtime GenAI is a build without CUDA",
+     "phlox runtime add onnxruntime-genai-cuda", NULL, NULL, NULL},
+    {PX_UNIT_GPU, PX_VENDOR_INTEL, PX_LACK_LISTED, ANYWHERE,
+     "{runtime} does not list {unit}, although driver and node are there; its compute runtime may be too old",
+     "install a newer one: https://github.com/intel/compute-runtime/releases", NULL, NULL, NULL},
+    {PX_UNIT_NPU, PX_VENDOR_INTEL, PX_LACK_LISTED, ANYWHERE,
+     "{runtime} does not list {unit}, although driver and node are there; its driver in user space may be "
+     "too old", NPU_PACKAGES, NPU_INSTALL, NULL, NULL},
+    {ANY, ANY, PX_LACK_LISTED, ANYWHERE, "{runtime} does not list {unit}",
+     "phlox runtime rm {package}; phlox runtime add {package}", NULL, NULL, NULL},
+};
+
+/* ---- filling in ---------------------------------------------------------------------------- */
+
+struct word {
+    const char *name, *value;
+};
+
+/* Copies `text` with the words in braces replaced, cut to `size`. */
+static void fill_in(const char *text, const struct word *words, size_t count, char *out, size_t size)
+{
+    size_t used = 0;
+    while (*text && used + 1 < size) {
+        const size_t plain = strcspn(text, "{");
+        used += (size_t)snprintf(out + used, size - used, "%.*s", (int)plain, text);
+        text += plain;
+        if (!*text || used >= size) break;
+        const size_t length = strcspn(text, "}") + 1;
+        for (size_t i = 0; i < count; i++)
+            if (strlen(words[i].name) == length - 2 && strncmp(words[i].name, text + 1, length - 2) == 0)
+                used += (size_t)snprintf(out + used, size - used, "%s", words[i].value);
+        text += length;
+    }
+    if (used >= size) memcpy(out + size - 4, "...", 4);
+    px_make_printable(out);
+}
+
+static bool fits(const struct row *row, const px_hardware_list *list, const px_hardware *unit, px_lack lack)
+{
+    const bool is_here = row->place == ANYWHERE || (row->place == CONTAINER && list->system.container[0]) ||
+                         (row->place == WSL && list->system.is_wsl);
+    return row->lack == lack && is_here && (row->kind == ANY || row->kind == (int)unit->kind) &&
+           (row->vendor == ANY || row->vendor == (int)unit->vendor);
+}
+
+/* The command for the package manager of the system. */
+static const char *choose_remedy(const struct row *row, const px_system *system)
+{
+    const struct {
+        const char *id, *command;
+    } families[] = {
+        {" debian ", row->apt}, {" ubuntu ", row->apt}, {" fedora ", row->dnf},
+        {" rhel ", row->dnf},   {" arch ", row->pacman},
+    };
+    for (size_t i = 0; i < PX_COUNT(families); i++)
+        if (families[i].command && strstr(system->like, families[i].id)) return families[i].command;
+    return row->remedy;
+}
+
+void px_hardware_explain(const px_hardware_list *list, const px_hardware *unit, px_lack lack,
+                         const px_runtime_seen *runtime, px_problem *out)
+{
+    int major = 0, minor = 0;
+    char since[16];
+    const char *const driver = px_hardware_driver(unit, &major, &minor);
+    snprintf(since, sizeof since, "%d.%d", major, minor);
+    const struct word words[] = {
+        {"unit", unit->name},
+        {"driver", driver ? driver : unit->driver},
+        {"since", since},
+        {"bound", unit->driver},
+        {"kernel", list->system.kernel},
+        {"node", unit->node},
+        {"group", unit->group},
+        {"runtime", runtime ? runtime->title : ""},
+        {"package", runtime && runtime->runtime ? runtime->runtime : ""},
+        {"message", runtime ? runtime->message : ""},
+    };
+    *out = (px_problem){.reason = ""};
+    for (size_t i = 0; i < PX_COUNT(rows); i++) {
+        if (!fits(&rows[i], list, unit, lack)) continue;
+        fill_in(rows[i].reason, words, PX_COUNT(words), out->reason, sizeof out->reason);
+        fill_in(choose_remedy(&rows[i], &list->system), words, PX_COUNT(words), out->remedy,
+                sizeof out->remedy);
+        return;
+    }
+}
