@@ -34,14 +34,14 @@ test:
 test-devices:
 	@sh tools/packages.sh test
 	cmake -B $(BUILD) -DPHLOX_TESTS=ON $(CMAKE_FLAGS)
-	cmake --build $(BUILD) --parallel $(JOBS) --target phlox_program device_test_openvino device_test_ort
+	cmake --build $(BUILD) --parallel $(JOBS)
 	sh tests/runtimes/suite.sh $(BUILD)
 
 # The same, and a full-size Phi-3-mini of random weights on each device: minutes, 20 GB of disk.
 test-runtimes:
 	@sh tools/packages.sh test
 	cmake -B $(BUILD) -DPHLOX_TESTS=ON $(CMAKE_FLAGS)
-	cmake --build $(BUILD) --parallel $(JOBS) --target phlox_program device_test_openvino device_test_ort
+	cmake --build $(BUILD) --parallel $(JOBS)
 	sh tests/runtimes/suite.sh $(BUILD) full
 
 bench: packages build

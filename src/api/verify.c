@@ -155,9 +155,14 @@ static phlox_status advise_all(struct advising *a, const phlox_model_options *op
     for (size_t format = 0; format < most; format++) {
         px_device_info info;
         PX_TRY(estimate(a->checkpoint, options, format, &info, error));
-        if (format == 0)
+        const char *const small = px_choose_small(info.step_weight_bytes);
+        if (format == 0 && small && a->count) {
+            a->best = &a->trials[0];
+            snprintf(reason, size, "%s", small);
+        } else if (format == 0) {
             a->best = px_trials_pick(a->trials, a->count, &a->checkpoint->desc, info.step_weight_bytes,
                                      options->prefer, on_battery, reason, size);
+        }
         if (!advise_format(a, format, &info)) break;
     }
     if (!a->best) snprintf(reason, size, "no device gave the known answer");

@@ -308,6 +308,11 @@ const px_trial *px_trials_pick(const px_trial *trials, size_t count, const px_de
 
 static const uint64_t small_bytes = UINT64_C(64) << 20; /* weights of a step: other units cost more than they win */
 
+const char *px_choose_small(uint64_t step_bytes)
+{
+    return step_bytes < small_bytes ? "the native engine: a model this small gains nothing elsewhere" : NULL;
+}
+
 static bool has_runtime(const phlox_model_options *user)
 {
     char path[1024];
@@ -354,9 +359,9 @@ phlox_status px_choose(const px_choosing *choosing, const px_checkpoint *checkpo
     const px_device_options options = {user, NULL, ""};
     px_device_info info;
     PX_TRY(px_device_cpu.estimate(checkpoint, &options, &info, error));
-    if (info.step_weight_bytes < small_bytes) {
-        snprintf(out->reason, sizeof out->reason,
-                 "the native engine: a model this small gains nothing elsewhere");
+    const char *const small = px_choose_small(info.step_weight_bytes);
+    if (small) {
+        snprintf(out->reason, sizeof out->reason, "%s", small);
         return PHLOX_OK;
     }
     return choose_tried(choosing, checkpoint, info.step_weight_bytes, out, error);

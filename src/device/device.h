@@ -171,6 +171,9 @@ const px_trial *px_trials_pick(const px_trial *trials, size_t count, const px_de
                                uint64_t step_bytes, phlox_preference prefer, bool on_battery,
                                char *reason, size_t size);
 
+/* Whether a network is so small that no other device gains anything: what is said of it, or NULL. */
+const char *px_choose_small(uint64_t step_bytes);
+
 /* Chooses the device for a checkpoint: the native engine where there is no other runtime, or where the model is too
  * small to gain from one; else what px_trials_pick() says. */
 phlox_status px_choose(const px_choosing *choosing, const px_checkpoint *checkpoint, px_choice *out,

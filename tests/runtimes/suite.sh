@@ -57,16 +57,18 @@ ort=$library
 
 # ---- the tests of the two devices -------------------------------------------------------------------------
 
-run_test() { # NAME VARIABLE LIBRARY
-    if ! env "$2=$3" "$build/tests/device/test_$1" >"$work/log" 2>&1; then
-        cat "$work/log"
-        fail "device.$1 with $3"
-    fi
-    grep -q 'SKIPPED' "$work/log" && fail "device.$1 skips tests although $3 is there"
-    sed -n 's/^\[==========\] \([0-9]* test(s) run\).*/device.'"$1"': \1/p' "$work/log"
+# run_tests NAME VARIABLE LIBRARY: every test of the device; none may skip what needs the library.
+run_tests() {
+    for test in "$build/tests/device/test_$1"*; do
+        name=device.${test##*/test_}
+        [ -x "$test" ] || { fail "there is no $name"; continue; }
+        env "$2=$3" "$test" >"$work/log" 2>&1 || { cat "$work/log"; fail "$name with $3"; }
+        ! grep -q SKIPPED "$work/log" || fail "$name skips tests although $3 is there"
+        sed -n "s/^\[==========\] \([0-9]* test(s) run\).*/$name: \1/p" "$work/log"
+    done
 }
-[ -z "$openvino" ] || run_test openvino PHLOX_TEST_OPENVINO "$openvino"
-[ -z "$ort" ] || run_test ort PHLOX_TEST_ORT "$ort"
+[ -z "$openvino" ] || run_tests openvino PHLOX_TEST_OPENVINO "$openvino"
+[ -z "$ort" ] || run_tests ort PHLOX_TEST_ORT "$ort"
 
 # ---- all devices against the native engine ----------------------------------------------------------------
 
