@@ -2,7 +2,7 @@
 
 _phlox()
 {
-    local commands='run info tokenize detokenize logits perplexity compare bench export cache runtime verify advise version help'
+    local commands='run info tokenize detokenize logits perplexity compare bench export cache runtime verify advise devices doctor version help'
     local model='--weight-format --group-size --sym --asym --ratio --backup-precision
         --all-layers --group-size-fallback --quant-method --exact --kv-cache --huge-pages
         --threads --cpu-mask --context-size
@@ -40,7 +40,7 @@ _phlox()
         COMPREPLY=($(compgen -f -- "$word"))
         return
         ;;
-    --cache-dir | --powercap)
+    --cache-dir | --powercap | --root)
         COMPREPLY=($(compgen -d -- "$word"))
         return
         ;;
@@ -65,6 +65,8 @@ _phlox()
         runtime) words='--version --index-url --offline --json --help' ;;
         verify) words="$model --json --help" ;;
         advise) words="$model --at --json --help" ;;
+        devices) words='--json --root --openvino-library --ort-library --help' ;;
+        doctor) words="$model --json --root --help" ;;
         esac
     elif [[ -z $words ]]; then
         case $command in

@@ -33,6 +33,13 @@ PHLOX_API phlox_status phlox_generate_options_set(phlox_generate_options *option
                                                   const char *name, const char *value,
                                                   phlox_error *error);
 
+/* The value of the option called `name` as text, cut to `size` bytes with a NUL: "int4", "on", or "" where
+ * the default is to be found. *is_default (may be NULL): whether it is what phlox_model_options_init()
+ * gives. PHLOX_ERROR_NOT_FOUND for unknown names. */
+PHLOX_API phlox_status phlox_model_options_get(const phlox_model_options *options, const char *name,
+                                               char *text, size_t size, bool *is_default,
+                                               phlox_error *error);
+
 /* ---- features ------------------------------------------------------------------------------ */
 
 enum {
@@ -265,6 +272,98 @@ PHLOX_API phlox_status phlox_runtime_add(const char *name, const phlox_runtime_o
                                          phlox_runtime_result *result, phlox_error *error);
 /* Removes the version "NAME==VERSION", or all of "NAME", from phlox's folder; *removed counts them. */
 PHLOX_API phlox_status phlox_runtime_remove(const char *name, size_t *removed, phlox_error *error);
+
+/* ---- units of the machine ------------------------------------------------------------------ */
+
+typedef enum phlox_unit_kind { PHLOX_UNIT_CPU, PHLOX_UNIT_GPU, PHLOX_UNIT_NPU } phlox_unit_kind;
+
+typedef struct phlox_problem {
+    const char *reason; /* a sentence: what is missing */
+    const char *remedy; /* the command that mends it, or what else to do */
+} phlox_problem;
+
+/* One way to run a model on a unit. */
+typedef struct phlox_unit_runtime {
+    const char *title;  /* "OpenVINO", "native engine" */
+    const char *device; /* as --device takes it: "openvino:NPU"; "" where phlox has no such device */
+    bool is_installed;  /* its runtime is on this machine */
+    bool is_listed;     /* the runtime was opened and shows the unit */
+    bool is_usable;
+    const phlox_problem *problems; /* what keeps it from being usable; each is to be mended */
+    size_t problem_count;
+} phlox_unit_runtime;
+
+/* A unit as the system shows it. What is not known is "" or 0. */
+typedef struct phlox_unit {
+    phlox_unit_kind kind;
+    const char *device;     /* as --device takes it, by the best way that is usable; "" when none is */
+    const char *vendor;     /* "Intel" */
+    const char *name;       /* "Meteor Lake NPU" */
+    const char *generation; /* of an NPU: "Meteor Lake", "XDNA 2" */
+    const char *pci;        /* "0000:00:0b.0" */
+    const char *driver;     /* of the kernel: "intel_vpu" */
+    const char *driver_version, *firmware;
+    const char *node;       /* "/dev/accel/accel0" */
+    const char *note;       /* a sentence that is worth knowing besides */
+    bool may_open;          /* the node, by this user */
+    bool is_integrated;     /* works in the machine's memory */
+    uint64_t memory;        /* bytes of its own; of the CPU, the machine's */
+    bool memory_is_least;   /* that is what the bus shows of it; there may be more */
+    uint64_t shared_memory; /* bytes of the machine's that it can use as well */
+    int32_t cores, threads, numa_nodes; /* of a CPU */
+    uint64_t cpu_features;  /* PHLOX_CPU_* */
+    const phlox_unit_runtime *runtimes;
+    size_t runtime_count;
+} phlox_unit;
+
+typedef bool phlox_unit_fn(void *user, const phlox_unit *unit);
+
+/*
+ * Calls `visit` for the CPU, each GPU and each NPU until it returns false. `root`: where /sys, /proc and
+ * /dev are, NULL for this machine, whose runtimes are opened and asked as well, each for half a minute at
+ * most. Of `options` (may be NULL) those count that say where libraries are.
+ */
+PHLOX_API phlox_status phlox_devices_list(const char *root, const phlox_model_options *options,
+                                          phlox_unit_fn *visit, void *user, phlox_error *error);
+
+typedef enum phlox_power_source {
+    PHLOX_POWER_UNKNOWN, /* nothing tells of a supply, as on desktops and servers */
+    PHLOX_POWER_MAINS,
+    PHLOX_POWER_BATTERY
+} phlox_power_source;
+
+typedef struct phlox_power {
+    phlox_power_source source;
+    double percent;      /* that the batteries together hold; below 0 when there is none */
+    char profile[32];    /* of the platform: "balanced"; "" when it has none */
+    char governor[32], preference[32]; /* of the first processor: "powersave", "balance_performance" */
+} phlox_power;
+
+/* `root` as above. */
+PHLOX_API void phlox_power_state(const char *root, phlox_power *out);
+
+typedef enum phlox_verdict {
+    PHLOX_VERDICT_OK,
+    PHLOX_VERDICT_NOTE,    /* phlox runs, but something could be better */
+    PHLOX_VERDICT_PROBLEM  /* something that was asked for, or phlox itself, does not work */
+} phlox_verdict;
+
+/* One line of a report: what was looked at, what was found. */
+typedef struct phlox_check {
+    const char *section, *name; /* "memory", "available" */
+    const char *value;          /* home directories as ~, no passwords: to be shown to others */
+    const char *remedy;         /* what to do; "" where there is nothing to do */
+    const char *source;         /* of an option's value: "default" or "given"; else "" */
+    phlox_verdict verdict;
+    bool is_fatal;              /* nothing runs before this is mended */
+} phlox_check;
+
+typedef bool phlox_check_fn(void *user, const phlox_check *check);
+
+/* Everything that a report of a defect needs: version, system, processor, memory, power, runtimes, units,
+ * cache, environment, and every option in force. `root` and `options` as above. */
+PHLOX_API phlox_status phlox_doctor(const char *root, const phlox_model_options *options,
+                                    phlox_check_fn *visit, void *user, phlox_error *error);
 
 /* ---- cache --------------------------------------------------------------------------------- */
 

@@ -392,3 +392,87 @@ phlox_status phlox_generate_options_set(phlox_generate_options *options, const c
     }
     return unknown(name, error);
 }
+
+/* ---- showing values ------------------------------------------------------------------------ */
+
+static size_t size_of(const struct row *row)
+{
+    switch (row->kind) {
+    case SWITCH: return row->words ? sizeof(int) : sizeof(bool);
+    case WORD: return sizeof(int);
+    case INTEGER: return sizeof(int32_t);
+    case REAL: return sizeof(double);
+    case STRING: return sizeof(const char *);
+    case SETTING: return PHLOX_MOST_SETTINGS * sizeof(const char *) + sizeof(size_t);
+    default: return sizeof(uint64_t);
+    }
+}
+
+static void show_mask(uint64_t mask, char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = 0;
+    for (uint64_t bit = 1; bit; bit <<= 1) {
+        const char *const name = mask & bit ? phlox_cpu_feature_name(bit) : NULL;
+        if (name && used < size)
+            used += (size_t)snprintf(text + used, size - used, "%s%s", used ? "," : "", name);
+    }
+}
+
+static void show_settings(const char *const *list, char *text, size_t size)
+{
+    const size_t count = *(const size_t *)(const void *)(list + PHLOX_MOST_SETTINGS);
+    size_t used = 0;
+    text[0] = 0;
+    for (size_t i = 0; i < count && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? " " : "", list[i]);
+}
+
+static void show(const struct row *row, const void *field, char *text, size_t size)
+{
+    int word;
+    text[0] = 0;
+    switch (row->kind) {
+    case SWITCH:
+        memcpy(&word, row->words ? field : &(int){*(const bool *)field}, sizeof word);
+        snprintf(text, size, "%s", word == (row->words ? row->words->value : 1) ? "on" : "off");
+        break;
+    case WORD:
+        memcpy(&word, field, sizeof word);
+        for (const struct word *known = row->words; known->name && !text[0]; known++)
+            if (known->value == word && word) snprintf(text, size, "%s", known->name);
+        break;
+    case INTEGER:
+        if (*(const int32_t *)field) snprintf(text, size, "%d", *(const int32_t *)field);
+        break;
+    case REAL:
+        if (*(const double *)field > 0) snprintf(text, size, "%g", *(const double *)field);
+        break;
+    case BYTES:
+        if (*(const uint64_t *)field)
+            snprintf(text, size, "%llu", (unsigned long long)*(const uint64_t *)field);
+        break;
+    case MASK: show_mask(*(const uint64_t *)field, text, size); break;
+    case SETTING: show_settings(field, text, size); break;
+    default: {
+        const char *const given = *(const char *const *)field;
+        snprintf(text, size, "%s", given ? given : "");
+    }
+    }
+}
+
+phlox_status phlox_model_options_get(const phlox_model_options *options, const char *name, char *text,
+                                     size_t size, bool *is_default, phlox_error *error)
+{
+    phlox_model_options initial;
+    phlox_model_options_init(&initial);
+    for (size_t i = 0; i < PX_COUNT(model_options); i++) {
+        if (strcmp(model_options[i].name, name) != 0) continue;
+        const struct row *const row = &model_rows[i];
+        const char *const field = (const char *)options + row->offset;
+        show(row, field, text, size);
+        if (is_default) *is_default = memcmp(field, (char *)&initial + row->offset, size_of(row)) == 0;
+        return PHLOX_OK;
+    }
+    return unknown(name, error);
+}

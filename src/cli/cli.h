@@ -46,7 +46,7 @@ typedef struct cli_command {
 
 extern const cli_command cli_run, cli_info, cli_tokenize, cli_detokenize, cli_logits,
     cli_perplexity, cli_compare, cli_bench, cli_export, cli_cache, cli_runtime,
-    cli_verify, cli_advise, cli_version, cli_help;
+    cli_verify, cli_advise, cli_devices, cli_doctor, cli_version, cli_help;
 
 /* All commands, ending with NULL. */
 extern const cli_command *const cli_commands[];

@@ -1,0 +1,137 @@
+#!/bin/sh
+# phlox devices and phlox doctor, on this machine and on recorded ones.
+. "$(dirname "$0")/lib.sh"
+
+# unpack NAME: a machine of tests/golden/hardware as the directory $root.
+group=$(id -g)
+[ "$group" != 0 ] || group=105
+unpack() {
+    root=$work/$1
+    while read -r kind path rest; do
+        mkdir -p "$root${path%/*}"
+        case $kind in
+        file) printf '%b' "$rest" | sed "s/@GID@/$group/" >"$root$path" ;;
+        link) ln -s "$rest" "$root$path" ;;
+        node) : >"$root$path"; chgrp "$group" "$root$path"; chmod "$rest" "$root$path" ;;
+        esac
+    done <"$source_dir/tests/golden/hardware/$1.tree"
+}
+# way TITLE FIELD: of the runtime of that title, in the unit of the JSON that `at` says
+at=
+way() {
+    awk -v unit="$at.runtimes" -v title="$1" -v name="$2" '
+        index($0, unit) == 1 {
+            split($0, parts, "=")
+            if (parts[1] ~ /\.title$/ && parts[2] == title) found = substr(parts[1], 1, length(parts[1]) - 6)
+            if (found != "" && index($0, found "." name "=") == 1) print substr($0, length(found name) + 3)
+        }' "$work/fields"
+}
+# unit KIND: makes `at` the last unit of the kind in the JSON
+unit() {
+    at=$(sed -n "s/^\(\.units\[[0-9]*\]\)\.kind=$1\$/\1/p" "$work/fields" | tail -n 1)
+    [ -n "$at" ] || fail "there is no $1"
+}
+
+# ---- this machine -------------------------------------------------------------------------------------
+
+expect 0 devices; is_quiet; prints 'CPU  ' 'ok   native engine: --device cpu'
+expect 0 devices --json; is_quiet; read_json
+has '.units[0].kind' CPU
+has '.units[0].device' cpu
+has '.units[0].runtimes[0].usable' true
+expect 2 devices extra; says extra
+expect 2 devices --root absent; says absent
+expect 0 doctor; is_quiet
+prints 'version: ' 'kernel: ' 'features: ' 'memory: ' 'supply: ' 'weight-format: default' 'TERM: '
+expect 0 doctor --json; is_quiet; read_json
+has .runs true
+has '.checks[0].section' phlox
+has '.checks[0].name' version
+expect 2 doctor --root absent; says absent
+expect 2 doctor --threads 0; says threads
+
+# Every option of the model, and where it came from.
+expect 0 doctor --threads 2 --ov-config PERFORMANCE_HINT=LATENCY --ov-config NUM_STREAMS=1 --no-cache
+prints 'threads: 2 (command line)' 'ov-config: PERFORMANCE_HINT=LATENCY NUM_STREAMS=1 (command line)' \
+    'no-cache: on (command line)' 'kv-cache: default' 'directory: none: --no-cache'
+"$program" help info | sed -n '/^Model$/,$p' | grep -o '^ *--[a-z-]*' | sed 's/ *--//' | while read -r option; do
+    grep -q "^  ok      $option: " "$out" || echo "$option"
+done >missing
+[ ! -s missing ] || fail "options that doctor does not show: $(tr '\n' ' ' <missing)"
+
+# A device that cannot be had keeps this command line from running.
+phlox doctor --device nonsense
+[ "$code" = 1 ] || fail 'exit code 1 is meant'
+prints 'nonsense' 'Nothing runs'
+
+# What may be shown to others.
+export PIP_INDEX_URL='https://ada:secret@index.example/simple' LD_LIBRARY_PATH="$HOME/lib"
+expect 0 doctor; prints 'PIP_INDEX_URL: https://***@index.example/simple' 'LD_LIBRARY_PATH: ~/lib'
+grep -q -e secret -e "$HOME" "$out" && fail 'something private is shown'
+unset PIP_INDEX_URL LD_LIBRARY_PATH
+expect 0 doctor; prints 'locale: C' 'export LC_ALL=C.UTF-8'
+LC_ALL=en_US.UTF-8 expect 0 doctor; prints 'ok      locale: en_US.UTF-8'
+(unset HOME XDG_CACHE_HOME LC_ALL; env -i "$program" doctor) >"$out" 2>"$err"
+code=$? last='env -i phlox doctor'
+[ "$code" = 0 ] || fail 'exit code 0 is meant'
+prints 'neither HOME nor XDG_CACHE_HOME'
+
+# The cache.
+expect 0 doctor --cache-dir nowhere/yet --cache-limit 20G; prints 'nowhere/yet (not made yet)' '21.47 GB'
+echo x >file
+expect 0 doctor --cache-dir file/below; prints 'problem ' 'file/below'
+if [ "$(id -u)" != 0 ]; then
+    mkdir locked; chmod 500 locked
+    expect 0 doctor --cache-dir locked; prints 'problem ' 'you may not write there'
+fi
+
+# ---- recorded machines --------------------------------------------------------------------------------
+
+unpack meteor-lake
+expect 0 devices --root "$root" --json; read_json
+has '.units[0].name' 'Intel(R) Core(TM) Ultra 7 155H'
+has '.units[0].cores' 16
+has '.units[0].features[0]' avx2
+unit GPU; has "$at.driver" i915; has "$at.memory_bytes" 0
+unit NPU
+has "$at.name" 'Meteor Lake NPU'
+has "$at.driver" intel_vpu
+has "$at.pci" 0000:00:0b.0
+has "$at.may_open" true
+[ "$(way OpenVINO device)" = openvino:NPU ] || fail 'OpenVINO does not drive the NPU as openvino:NPU'
+expect 0 devices --root "$root"
+prints 'CPU  Intel(R) Core(TM) Ultra 7 155H' 'cores   16, hardware threads 22' 'has     avx2 avx-vnni' \
+    'GPU  Meteor Lake-P [Intel Arc Graphics]' 'NPU  Meteor Lake NPU, Meteor Lake' \
+    'driver  intel_vpu 6.8.0-45-generic, /dev/accel/accel0, PCI 0000:00:0b.0'
+expect 0 doctor --root "$root"
+prints 'Ubuntu 24.04.1 LTS' 'LENOVO 21KC' 'battery, at 71 %' 'profile of the platform: balanced' \
+    'preference: balance_performance' 'driver: intel_vpu' 'no virtual machine or container'
+
+unpack meteor-lake-old-kernel
+expect 0 devices --root "$root"
+prints 'Linux 6.2.0-39-generic has no driver intel_vpu for Meteor Lake NPU; it came with Linux 6.3' \
+    '-> sudo apt install linux-generic-hwe-24.04'
+# Asked for by name, it is a problem and not a note.
+phlox doctor --root "$root" --device npu
+case $code in
+0 | 1) grep -q -e '6.3' -e 'is not known' "$out" || fail 'the reason is not there' ;;
+*) fail 'neither exit code 0 nor 1' ;;
+esac
+unpack meteor-lake-container
+expect 0 devices --root "$root"; prints 'start the container with --device /dev/accel' 'in a container (docker)'
+unpack ryzen-7840u
+expect 0 devices --root "$root"; prints 'XDNA 1' 'runtimes run language models on XDNA 2' '536.87 MB, and 16.11 GB'
+unpack nvidia-no-driver
+expect 0 devices --root "$root"; prints 'GPU  AD102 [GeForce RTX 4090]' 'driver  none, PCI 0000:01:00.0' \
+    'sudo apt install nvidia-driver' 'at least 8.59 GB (what the bus shows of it)'
+unpack wsl2
+expect 0 devices --root "$root"; prints 'GPU of the Windows host' 'no NPU'
+expect 0 doctor --root "$root"; prints 'inside: Windows Subsystem for Linux'
+unpack virtual
+expect 0 doctor --root "$root"; prints 'inside: virtual machine'
+# A machine with nothing.
+mkdir nothing
+expect 0 devices --root nothing; prints 'CPU  unknown' 'ok   native engine'
+expect 0 doctor --root nothing; prints 'kernel: unknown' 'supply: unknown'
+
+finish
