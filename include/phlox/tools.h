@@ -365,6 +365,58 @@ typedef bool phlox_check_fn(void *user, const phlox_check *check);
 PHLOX_API phlox_status phlox_doctor(const char *root, const phlox_model_options *options,
                                     phlox_check_fn *visit, void *user, phlox_error *error);
 
+/* ---- watching ------------------------------------------------------------------------------ */
+
+/* Whose work a utilisation counts. */
+typedef enum phlox_unit_scope {
+    PHLOX_SCOPE_MACHINE, /* everything that runs on the unit */
+    PHLOX_SCOPE_USER,    /* the processes that this user may look at: for root all, else the user's own */
+    PHLOX_SCOPE_PROCESS  /* the process that the meter was opened for */
+} phlox_unit_scope;
+
+/* A unit between the last two samples. Every number that cannot be had is NAN, never 0. */
+typedef struct phlox_unit_reading {
+    phlox_unit_kind kind;
+    phlox_unit_scope scope; /* of utilisation; where that is not the machine, of memory_used too */
+    char name[16];       /* "CPU"; "GPU.0", "GPU.1" in the order of their addresses; "NPU" */
+    char full_name[96];  /* "Intel Core Ultra 7 155H", "Intel NPU (8086:7d1d)" */
+    char vendor[16];     /* "Intel", "AMD", "NVIDIA"; "" for a CPU */
+    char pci[16];        /* "0000:00:02.0"; "" for a CPU */
+    char driver[24];     /* of the kernel: "xe"; "" for a CPU */
+    bool is_asleep;      /* switched off by power management: utilisation is 0, and nothing else is asked
+                            of it because that would wake it */
+    bool energy_in_cpu;  /* watts and joules are inside those of the CPU, which are of the whole package */
+    double utilisation;  /* 0 to 1; of the engine (compute, copy, video) that was busiest */
+    double clock, max_clock;           /* Hz; for a CPU the mean of the cores, and the fastest one's */
+    double memory_used, memory_total;  /* bytes */
+    double watts, joules;              /* mean between the samples; since the meter was opened */
+    double celsius;
+    double busy_seconds, measured_seconds; /* since the meter was opened: the integral of utilisation, and
+                                              the time over which it was known */
+    char absent[224];    /* why something is missing, in a sentence; "" where there is nothing to say */
+} phlox_unit_reading;
+
+enum { PHLOX_MOST_UNITS = 16 };
+
+typedef struct phlox_meter phlox_meter;
+
+/*
+ * Finds what this machine can measure of its CPU, GPUs and NPUs, and takes the first sample. `root` is
+ * where /proc and /sys are, NULL for this machine; `pid` is the process whose work counts where a GPU or
+ * NPU only tells by process, 0 for all that may be looked at. Sources that are not there are left out. A
+ * meter belongs to one thread at a time. Opening may take long where a driver's library has to start.
+ */
+PHLOX_API phlox_status phlox_meter_open(const char *root, int64_t pid, phlox_meter **out,
+                                        phlox_error *error);
+/* Takes a sample and returns what was between it and the one before, in an array of *count that lives
+ * until the next call on the meter: the CPU, GPUs, NPUs. An Intel NPU is read once a second at most, as
+ * its driver asks for. */
+PHLOX_API const phlox_unit_reading *phlox_meter_sample(phlox_meter *meter, size_t *count);
+/* Utilisation of each hardware thread of the CPU between the last two samples, 0 to 1 or NAN; lives until
+ * the next call on the meter. */
+PHLOX_API const float *phlox_meter_cores(const phlox_meter *meter, size_t *count);
+PHLOX_API void phlox_meter_close(phlox_meter **meter);
+
 /* ---- cache --------------------------------------------------------------------------------- */
 
 typedef struct phlox_cache_entry {

@@ -64,6 +64,26 @@ static void adds_packages_and_memory(void **state)
     px_rapl_close(NULL);
 }
 
+/* Graphics inside the package, as on processors of Intel for laptops and desktops. */
+static void graphics_alone(void **state)
+{
+    const char *const root = *state;
+    px_rapl *rapl = NULL;
+    phlox_error error;
+    write_zone(root, "intel-rapl:0", "package-0", "0", "262143328850");
+    write_zone(root, "intel-rapl:0:0", "core", "0", "262143328850");
+    write_zone(root, "intel-rapl:0:2", "dram", "0", "65712999613");
+    MUST_FAIL(px_rapl_open_graphics(root, &rapl, &error), PHLOX_ERROR_NOT_FOUND, "graphics");
+    write_zone(root, "intel-rapl:0:1", "uncore", "262143328850", "262143328850");
+    MUST(px_rapl_open_graphics(root, &rapl, &error));
+    static const char *const others[] = {"intel-rapl:0", "intel-rapl:0:0", "intel-rapl:0:2"};
+    for (size_t i = 0; i < PX_COUNT(others); i++)
+        write_count(root, others[i], "energy_uj", "9000000");
+    write_count(root, "intel-rapl:0:1", "energy_uj", "750000");
+    assert_true(joules_of(rapl) == 0.75);
+    px_rapl_close(rapl);
+}
+
 static void begins_again_in_the_middle(void **state)
 {
     const char *const root = *state;
@@ -155,6 +175,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(adds_packages_and_memory),
+        TEST(graphics_alone),
         TEST(begins_again_in_the_middle),
         TEST(several_packages),
         TEST(absent_or_damaged),

@@ -63,7 +63,7 @@ function check_include(name, target, own, other)
         own = family(FILENAME)
         other = family(name)
         if (other != "device" && other != own && own != "choose" && # the list of devices
-            name !~ /\/meter\/meter\.h$/)
+            name !~ /\/meter\/(meter|fdinfo|rapl)\.h$/)
             complain("files of device/ do not include each other: \"" name "\"")
     }
     if (room == "checkpoint" && target == "checkpoint") {

@@ -51,16 +51,19 @@ static phlox_status read_count(const char *path, uint64_t *out, phlox_error *err
     return PHLOX_OK;
 }
 
-/* Adds the zone if its name begins with `wanted`; a zone that is not there is none. */
-static phlox_status add_zone(px_rapl *rapl, const char *zone, const char *wanted, bool *found,
-                             phlox_error *error)
+/* Whether the zone is there and its name begins with `wanted`. */
+static bool is_zone(const char *zone, const char *wanted)
 {
     char path[PATH_SIZE + 32], name[64];
     snprintf(path, sizeof path, "%s/name", zone);
-    *found = false;
-    if (rapl->count == MOST_ZONES || read_line(path, name, sizeof name, NULL) != PHLOX_OK ||
-        strncmp(name, wanted, strlen(wanted)) != 0)
-        return PHLOX_OK;
+    return read_line(path, name, sizeof name, NULL) == PHLOX_OK &&
+           strncmp(name, wanted, strlen(wanted)) == 0;
+}
+
+static phlox_status add_zone(px_rapl *rapl, const char *zone, phlox_error *error)
+{
+    char path[PATH_SIZE + 32];
+    if (rapl->count == MOST_ZONES) return PHLOX_OK;
     struct zone *const added = &rapl->zones[rapl->count];
     snprintf(path, sizeof path, "%s/max_energy_range_uj", zone);
     PX_TRY(read_count(path, &added->range, error));
@@ -69,40 +72,51 @@ static phlox_status add_zone(px_rapl *rapl, const char *zone, const char *wanted
         return px_fail(error, PHLOX_ERROR_ARGUMENT, "%s: the path is too long", zone);
     PX_TRY(read_count(added->path, &added->seen, error));
     rapl->count++;
-    *found = true;
     return PHLOX_OK;
 }
 
-/* The numbers of zones may have gaps. */
-static phlox_status find_zones(px_rapl *rapl, const char *directory, phlox_error *error)
+/* Adds the packages, when `whole`, and those of their parts that have this name. The numbers of zones may
+ * have gaps. */
+static phlox_status find_zones(px_rapl *rapl, const char *directory, bool whole, const char *part_name,
+                               phlox_error *error)
 {
     char zone[PATH_SIZE];
     for (int package = 0; package < MOST_PACKAGES; package++) {
-        bool found;
         snprintf(zone, sizeof zone, "%s/intel-rapl:%d", directory, package);
-        PX_TRY(add_zone(rapl, zone, "package-", &found, error));
-        for (int part = 0; part < MOST_PARTS && found; part++) {
-            bool is_memory;
+        if (!is_zone(zone, "package-")) continue;
+        if (whole) PX_TRY(add_zone(rapl, zone, error));
+        for (int part = 0; part < MOST_PARTS; part++) {
             snprintf(zone, sizeof zone, "%s/intel-rapl:%d:%d", directory, package, part);
-            PX_TRY(add_zone(rapl, zone, "dram", &is_memory, error));
+            if (is_zone(zone, part_name)) PX_TRY(add_zone(rapl, zone, error));
         }
     }
     if (rapl->count) return PHLOX_OK;
-    return px_fail(error, PHLOX_ERROR_NOT_FOUND,
-                   "%s has no energy counter of a processor package (intel-rapl:N)", directory);
+    return px_fail(error, PHLOX_ERROR_NOT_FOUND, "%s has no energy counter of %s (intel-rapl:N)", directory,
+                   whole ? "a processor package" : "graphics");
 }
 
-phlox_status px_rapl_open(const char *directory, px_rapl **out, phlox_error *error)
+static phlox_status open_zones(const char *directory, bool whole, const char *part_name, px_rapl **out,
+                               phlox_error *error)
 {
     px_rapl *const rapl = px_calloc(1, sizeof *rapl);
     if (!rapl) return px_fail_memory(error, sizeof *rapl);
-    const phlox_status status = find_zones(rapl, directory, error);
+    const phlox_status status = find_zones(rapl, directory, whole, part_name, error);
     if (status != PHLOX_OK) {
         free(rapl);
         return status;
     }
     *out = rapl;
     return PHLOX_OK;
+}
+
+phlox_status px_rapl_open(const char *directory, px_rapl **out, phlox_error *error)
+{
+    return open_zones(directory, true, "dram", out, error);
+}
+
+phlox_status px_rapl_open_graphics(const char *directory, px_rapl **out, phlox_error *error)
+{
+    return open_zones(directory, false, "uncore", out, error);
 }
 
 phlox_status px_rapl_read(px_rapl *rapl, double *joules, phlox_error *error)
