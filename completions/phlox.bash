@@ -2,7 +2,7 @@
 
 _phlox()
 {
-    local commands='run info tokenize detokenize logits perplexity compare bench export cache runtime verify advise devices doctor version help'
+    local commands='run info tokenize detokenize logits perplexity compare bench export cache runtime verify advise devices doctor top version help'
     local model='--weight-format --group-size --sym --asym --ratio --backup-precision
         --all-layers --group-size-fallback --quant-method --exact --kv-cache --huge-pages
         --threads --cpu-mask --context-size
@@ -67,6 +67,7 @@ _phlox()
         advise) words="$model --at --json --help" ;;
         devices) words='--json --root --openvino-library --ort-library --help' ;;
         doctor) words="$model --json --root --help" ;;
+        top) words='--interval --once --json --root --help' ;;
         esac
     elif [[ -z $words ]]; then
         case $command in

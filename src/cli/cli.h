@@ -46,7 +46,7 @@ typedef struct cli_command {
 
 extern const cli_command cli_run, cli_info, cli_tokenize, cli_detokenize, cli_logits,
     cli_perplexity, cli_compare, cli_bench, cli_export, cli_cache, cli_runtime,
-    cli_verify, cli_advise, cli_devices, cli_doctor, cli_version, cli_help;
+    cli_verify, cli_advise, cli_devices, cli_doctor, cli_top, cli_version, cli_help;
 
 /* All commands, ending with NULL. */
 extern const cli_command *const cli_commands[];
@@ -108,6 +108,21 @@ void cli_catch_interrupts(void);
 bool cli_interrupted(void);
 /* The session that an interruption cancels; NULL: none. */
 void cli_cancels(phlox_session *session);
+
+/* Waits; false once interrupted. */
+bool cli_sleep(double seconds);
+/* Whether standard output takes UTF-8, and whether colours are wanted (NO_COLOR, TERM=dumb). */
+bool cli_is_utf8(void);
+bool cli_has_colour(void);
+
+/* Takes the whole screen of the terminal on standard output, until cli_screen_end() or a signal that ends
+ * the process; false when it is none, or one that cannot place the cursor. */
+bool cli_screen_begin(void);
+void cli_screen_end(void);
+void cli_screen_size(int *columns, int *rows);
+/* Waits for a key: its character; 0 when the time is over, the size has changed or there was an
+ * interruption. */
+int cli_screen_key(double seconds);
 
 /* A progress bar on standard error, if it is a terminal, for what takes over a second. `user` is a
  * cli_progress_bar that starts as {0}. Returns false once interrupted. */

@@ -5,7 +5,7 @@
 const cli_command *const cli_commands[] = {
     &cli_run,   &cli_info,  &cli_tokenize, &cli_detokenize, &cli_logits, &cli_perplexity,
     &cli_compare, &cli_bench, &cli_export, &cli_cache, &cli_runtime,
-    &cli_verify, &cli_advise, &cli_devices, &cli_doctor, &cli_version, &cli_help, NULL,
+    &cli_verify, &cli_advise, &cli_devices, &cli_doctor, &cli_top, &cli_version, &cli_help, NULL,
 };
 
 int main(int argc, char **argv)

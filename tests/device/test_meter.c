@@ -107,18 +107,20 @@ static void npu_is_read_seldom(void **state)
     const char *const root = *state;
     sysfs_play(root, "meteor-lake-6.11", 0);
     px_meter *const meter = open_meter(root, 0);
-    write_in(root, npu_directory, "npu_busy_time_us", "123556789"); /* 0.1 s */
+    const phlox_unit_reading *const npu = sysfs_unit(meter, "NPU");
+    write_in(root, npu_directory, "npu_busy_time_us", "123556789"); /* 0.1 s more */
     px_meter_sample(meter, 1.5, false);
-    assert_true(isnan(sysfs_unit(meter, "NPU")->utilisation));
-    px_meter_sample(meter, 2, false);
-    assert_true(fabs(sysfs_unit(meter, "NPU")->utilisation - 0.1) < 1e-9);
+    assert_true(fabs(npu->utilisation - 0.2) < 1e-9);
     write_in(root, npu_directory, "npu_busy_time_us", "123656789");
+    px_meter_sample(meter, 2, false);
+    assert_true(fabs(npu->utilisation - 0.2) < 1e-9);
+    assert_true(fabs(npu->busy_seconds - 0.1) < 1e-9 && npu->measured_seconds == 0.5);
     px_meter_sample(meter, 2.5, false);
-    assert_true(fabs(sysfs_unit(meter, "NPU")->utilisation - 0.1) < 1e-9);
-    assert_true(fabs(sysfs_unit(meter, "NPU")->busy_seconds - 0.1) < 1e-9);
+    assert_true(fabs(npu->utilisation - 0.1) < 1e-9);
+    write_in(root, npu_directory, "npu_busy_time_us", "123756789");
     px_meter_sample(meter, 2.75, true);
-    assert_true(fabs(sysfs_unit(meter, "NPU")->utilisation - 0.1 / 0.75) < 1e-9);
-    assert_true(fabs(sysfs_unit(meter, "NPU")->busy_seconds - 0.2) < 1e-9);
+    assert_true(fabs(npu->utilisation - 0.4) < 1e-9);
+    assert_true(fabs(npu->busy_seconds - 0.3) < 1e-9 && npu->measured_seconds == 1.75);
     px_meter_close(meter);
 }
 

@@ -27,6 +27,7 @@ struct npu {
     px_meter_path busy, memory, clock;
     px_meter_counter counter;
     double seen; /* 0: never */
+    unsigned samples;
 };
 
 struct npus {
@@ -85,6 +86,7 @@ static void sample_npu(struct npu *npu, double now)
                      npu->device.pci);
     px_meter_settle(npu->unit, seconds);
     npu->seen = now;
+    npu->samples++;
 }
 
 static void sample(void *state, double now, bool is_last)
@@ -92,7 +94,8 @@ static void sample(void *state, double now, bool is_last)
     struct npus *const npus = state;
     for (size_t i = 0; i < npus->count; i++) {
         struct npu *const npu = &npus->npus[i];
-        if (!npu->seen || is_last || now - npu->seen >= least_seconds) sample_npu(npu, now);
+        /* The first two are needed to know anything. */
+        if (npu->samples < 2 || is_last || now - npu->seen >= least_seconds) sample_npu(npu, now);
     }
 }
 
