@@ -173,7 +173,10 @@ static phlox_status open_text(phlox_model *model, const phlox_model_options *opt
 
 px_choosing px_choosing_of(const phlox_model_options *options, const char *cache_dir)
 {
+    phlox_power power;
+    phlox_power_state(NULL, &power);
     return (px_choosing){.user = options, .cache_dir = cache_dir, .version = phlox_version(),
+                         .on_battery = power.source == PHLOX_POWER_BATTERY,
                          .open_known = px_builtin_open_known};
 }
 
