@@ -1,0 +1,366 @@
+/*
+ * The ONNX Runtime device against a runtime that is played by fake_ort.c: sessions give the logits that the whole
+ * of their tokens has, whatever the runtime can and cannot, and its faults are errors that say what to do.
+ */
+#include "engine/family.h"
+
+#include "api/model.h"
+#include "device/fake_ort.h"
+#include "device/ort.h"
+#include "device/ort_model.h"
+
+#define MEMBER FAMILY "/longrope-su"
+
+static phlox_model_options fake_options(const char *const *settings, size_t count)
+{
+    phlox_model_options options = family_options();
+    options.device = "ort:cpu";
+    options.ort_library = FAKE_ORT;
+    options.ort_config_count = count;
+    for (size_t i = 0; i < count; i++) options.ort_config[i] = settings[i];
+    return options;
+}
+
+/* ---- logits -------------------------------------------------------------------------------- */
+
+/* Of a text of `length` ids, those of places [from, length): all of it has the factors of its length. */
+static void check(const char *what, const float *got, const int32_t *ids, size_t from, size_t length)
+{
+    const bool is_long = length > FAKE_ORIGINAL;
+    uint64_t state = 0;
+    for (size_t i = 0; i < length; i++) {
+        state = fake_hash(state, ids[i], is_long);
+        for (int32_t v = 0; i >= from && v < FAKE_VOCAB; v++) {
+            const float wanted = fake_logit(state, v), value = got[(i - from) * FAKE_VOCAB + (size_t)v];
+            if (memcmp(&value, &wanted, sizeof value) != 0)
+                fail_msg("%s: logit %d behind place %zu of %zu is %g, expected %g", what, v, i, length,
+                         (double)value, (double)wanted);
+        }
+    }
+}
+
+typedef struct timeline {
+    phlox_session *session;
+    int32_t ids[FAKE_CONTEXT];
+    size_t length;
+} timeline;
+
+static void append(const char *what, timeline *t, size_t count, bool all, uint64_t *random)
+{
+    static float rows[FAKE_CONTEXT * FAKE_VOCAB];
+    phlox_error error;
+    for (size_t i = 0; i < count; i++) {
+        /* the ids for padding and for ending a text are among them often */
+        const uint64_t r = test_random(random);
+        t->ids[t->length + i] = r % 5 ? (int32_t)(r >> 8 & 127) : FAKE_PAD;
+    }
+    MUST(phlox_session_append(t->session, t->ids + t->length, count, all ? rows : NULL, NULL, NULL, &error));
+    t->length += count;
+    if (all) check(what, rows, t->ids, t->length - count, t->length);
+    check(what, phlox_session_logits(t->session), t->ids, t->length - 1, t->length);
+}
+
+static void change(const char *what, timeline *t, bool all, uint64_t *random)
+{
+    phlox_error error;
+    if (t->length && test_random(random) % 3 == 0) {
+        t->length = test_random(random) % t->length;
+        MUST(phlox_session_truncate(t->session, t->length, &error));
+    }
+    const size_t most = test_random(random) % 3 ? 4 : 50, wanted = 1 + test_random(random) % most;
+    const size_t count = PX_MIN(wanted, FAKE_CONTEXT - t->length);
+    if (count) append(what, t, count, all && test_random(random) % 2, random);
+}
+
+/* Sessions of one model in turn; pieces of `most_tokens`; generators made for `least` tokens at first. */
+static void run_sessions(const char *what, phlox_model *model, bool all, size_t most_tokens, size_t least)
+{
+    uint64_t random = most_tokens * 1000 + least;
+    timeline lines[3] = {{.length = 0}};
+    phlox_error error;
+    model->runtime.most_tokens = most_tokens;
+    model->device_model->least_capacity = least;
+    for (size_t i = 0; i < PX_COUNT(lines); i++) MUST(phlox_session_create(model, &lines[i].session, &error));
+    for (int round = 0; round < 300; round++)
+        change(what, &lines[test_random(&random) % PX_COUNT(lines)], all, &random);
+    for (size_t i = 0; i < PX_COUNT(lines); i++) phlox_session_close(&lines[i].session);
+}
+
+static void logits_whatever_the_runtime_can(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what, *settings[2];
+        bool all; /* logits of every token can be had where the text is long */
+    } cases[] = {
+        {"all is well", {NULL}, true},
+        {"float16", {"session.fake.half=1"}, true},
+        {"no rewind", {"session.fake.no_rewind=1"}, true},
+        {"DirectML", {"session.fake.no_append=1", "session.fake.no_rewind=1"}, true},
+        {"last logits", {"session.fake.last_only=1"}, false},
+        {"last logits, DirectML", {"session.fake.last_only=1", "session.fake.no_append=1"}, false},
+    };
+    for (size_t i = 0; i < PX_COUNT(cases); i++) {
+        const size_t count = !cases[i].settings[0] ? 0 : cases[i].settings[1] ? 2 : 1;
+        const phlox_model_options options = fake_options(cases[i].settings, count);
+        phlox_model *model = family_open(MEMBER, &options);
+        assert_int_equal(model->device_info.last_logits_only, !cases[i].all);
+        run_sessions(cases[i].what, model, cases[i].all, 256, 1024);
+        run_sessions(cases[i].what, model, cases[i].all, 7, 1024);
+        run_sessions(cases[i].what, model, cases[i].all, 256, 4);
+        run_sessions(cases[i].what, model, cases[i].all, 3, 4);
+        phlox_model_close(&model);
+    }
+}
+
+static void last_logits_of_a_short_text(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"session.fake.last_only=1"};
+    const phlox_model_options options = fake_options(settings, 1);
+    phlox_model *model = family_open(MEMBER, &options);
+    timeline t = {.length = 0};
+    uint64_t random = 1;
+    phlox_error error;
+    static float rows[FAKE_CONTEXT * FAKE_VOCAB];
+    MUST(phlox_session_create(model, &t.session, &error));
+    append("a short text", &t, 20, true, &random);
+    append("its end", &t, 3, true, &random);
+    model->runtime.most_tokens = 2;
+    const int32_t more[FAKE_ORIGINAL] = {0};
+    MUST_FAIL(phlox_session_append(t.session, more, FAKE_ORIGINAL, rows, NULL, NULL, &error),
+              PHLOX_ERROR_UNSUPPORTED, "logits of a step's last token only");
+    phlox_session_close(&t.session);
+    phlox_model_close(&model);
+}
+
+/* Keys and values are not allocated for the whole context. */
+static void memory_grows_with_the_text(void **state)
+{
+    (void)state;
+    const phlox_model_options options = fake_options(NULL, 0);
+    phlox_model *model = family_open(MEMBER, &options);
+    phlox_model_info info;
+    phlox_statistics statistics;
+    phlox_model_get_info(model, &info);
+    assert_int_equal(info.kv_bytes_per_token, 2 * 2 * 64 * sizeof(float));
+    model->device_model->least_capacity = 8;
+    timeline t = {.length = 0};
+    uint64_t random = 1;
+    phlox_error error;
+    MUST(phlox_session_create(model, &t.session, &error));
+    static const size_t lengths[] = {3, 8, 9, 20}, capacities[] = {8, 8, 18, 40};
+    for (size_t i = 0; i < PX_COUNT(lengths); i++) {
+        append("growing", &t, lengths[i] - t.length, false, &random);
+        phlox_session_statistics(t.session, &statistics);
+        assert_int_equal(statistics.kv_bytes, capacities[i] * info.kv_bytes_per_token);
+    }
+    phlox_session_close(&t.session);
+    phlox_model_close(&model);
+}
+
+/* ---- faults -------------------------------------------------------------------------------- */
+
+static void fails_to_open(const phlox_model_options *options, phlox_status status, const char *word)
+{
+    phlox_model *model = NULL;
+    phlox_error error;
+    MUST_FAIL(phlox_model_open(MEMBER, options, &model, &error), status, word);
+    assert_null(model);
+}
+
+static void libraries_that_cannot_be_used(void **state)
+{
+    (void)state;
+    char directory[TEST_PATH];
+    test_directory(directory);
+    phlox_model_options options = fake_options(NULL, 0);
+    options.ort_library = directory;
+    fails_to_open(&options, PHLOX_ERROR_NOT_FOUND, "phlox runtime add onnxruntime-genai");
+    test_write_text(directory, "libonnxruntime.so.1.99.0", "no library");
+    test_write_text(directory, "libonnxruntime-genai.so", "no library");
+    fails_to_open(&options, PHLOX_ERROR_DEVICE, "libonnxruntime.so.1.99.0");
+    options.ort_library = LACKING_ORT;
+    fails_to_open(&options, PHLOX_ERROR_DEVICE, "lacks the function OgaGenerator_RewindTo");
+    fails_to_open(&options, PHLOX_ERROR_DEVICE, "phlox runtime add onnxruntime-genai");
+    test_remove(directory);
+}
+
+static void the_device_that_was_asked_for(void **state)
+{
+    (void)state;
+    static const char *const cuda[] = {"session.fake.device=CUDA", "device_id=0"};
+    static const char *const unknown[] = {"device_id=0", "nothing=1"};
+    phlox_model_options options = fake_options(cuda, 2);
+    options.device = "ort:CUDA";
+    phlox_model *model = family_open(MEMBER, &options);
+    phlox_model_info info;
+    phlox_model_get_info(model, &info);
+    assert_string_equal(info.device, "ort:CUDA");
+    phlox_model_close(&model);
+    /* a provider that left the model to the CPU */
+    options = fake_options(NULL, 0);
+    options.device = "ort:cuda";
+    fails_to_open(&options, PHLOX_ERROR_DEVICE, "ort:cuda was asked for, but ONNX Runtime GenAI runs the model on CPU");
+    options.device = "ort:dml";
+    fails_to_open(&options, PHLOX_ERROR_DEVICE, "onnxruntime-genai-directml");
+    options = fake_options(cuda, 1);
+    fails_to_open(&options, PHLOX_ERROR_DEVICE, "runs the model on CUDA");
+    options = fake_options(unknown, 2);
+    options.device = "ort:cuda";
+    fails_to_open(&options, PHLOX_ERROR_DEVICE, "Unknown provider option");
+    options.device = "ort:cpu";
+    fails_to_open(&options, PHLOX_ERROR_ARGUMENT, "CPU provider has no options");
+}
+
+static void a_model_that_cannot_be_made(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"session.fake.create=The device has no memory left."};
+    phlox_model_options options = fake_options(settings, 1);
+    options.device = "ort:cuda";
+    fails_to_open(&options, PHLOX_ERROR_DEVICE, "The device has no memory left; phlox runtime add");
+}
+
+/* The probe of open() appends twice, so that the call of this number is one of the text. */
+static void an_append_that_fails(void **state)
+{
+    (void)state;
+    for (int n = 3; n < 9; n++) {
+        char setting[64];
+        snprintf(setting, sizeof setting, "session.fake.append_fails=%d", n);
+        const char *const settings[] = {setting};
+        const phlox_model_options options = fake_options(settings, 1);
+        phlox_model *model = family_open(MEMBER, &options);
+        timeline t = {.length = 0};
+        uint64_t random = 1;
+        phlox_error error;
+        MUST(phlox_session_create(model, &t.session, &error));
+        for (int call = 3; call < n; call++) append("before", &t, 11, false, &random);
+        const int32_t ids[] = {1, 2, 3};
+        MUST_FAIL(phlox_session_append(t.session, ids, 3, NULL, NULL, NULL, &error), PHLOX_ERROR_DEVICE,
+                  "ort:cpu: Non-zero status code returned while running a node");
+        size_t count;
+        phlox_session_ids(t.session, &count);
+        assert_int_equal(count, t.length);
+        append("after", &t, 2, true, &random);
+        phlox_session_close(&t.session);
+        phlox_model_close(&model);
+    }
+}
+
+static void a_device_that_vanishes(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"session.fake.vanishes=5"};
+    const phlox_model_options options = fake_options(settings, 1);
+    phlox_model *model = family_open(MEMBER, &options);
+    timeline t = {.length = 0};
+    uint64_t random = 1;
+    phlox_error error;
+    MUST(phlox_session_create(model, &t.session, &error));
+    append("before", &t, 5, false, &random);
+    append("before", &t, 5, false, &random);
+    for (int i = 0; i < 3; i++) {
+        const int32_t id = 1;
+        MUST_FAIL(phlox_session_append(t.session, &id, 1, NULL, NULL, NULL, &error), PHLOX_ERROR_DEVICE,
+                  "The GPU device instance has been removed");
+    }
+    phlox_session_close(&t.session);
+    phlox_model_close(&model);
+}
+
+/* In the middle of an answer, on the way that DirectML needs. */
+static void an_answer_that_breaks_off(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"session.fake.no_append=1", "session.fake.append_fails=6"};
+    const phlox_model_options options = fake_options(settings, 2);
+    phlox_model *model = family_open(MEMBER, &options);
+    timeline t = {.length = 0};
+    uint64_t random = 1;
+    phlox_error error;
+    size_t appended = 0;
+    MUST(phlox_session_create(model, &t.session, &error));
+    append("before", &t, 5, false, &random);
+    for (; appended < 4; appended++) {
+        const int32_t id = (int32_t)appended;
+        if (phlox_session_append(t.session, &id, 1, NULL, NULL, NULL, &error) != PHLOX_OK) break;
+        t.ids[t.length++] = id;
+    }
+    assert_int_equal(error.code, PHLOX_ERROR_DEVICE);
+    assert_int_equal(appended, 3);
+    append("after", &t, 1, false, &random);
+    phlox_session_close(&t.session);
+    phlox_model_close(&model);
+}
+
+static void logits_that_are_not_finite(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"session.fake.nan_at=77"};
+    const phlox_model_options options = fake_options(settings, 1);
+    phlox_model *model = family_open(MEMBER, &options);
+    phlox_session *session = NULL;
+    phlox_error error;
+    const int32_t ids[] = {1, 77, 3};
+    float rows[3 * FAKE_VOCAB];
+    MUST(phlox_session_create(model, &session, &error));
+    MUST_FAIL(phlox_session_append(session, ids, 3, rows, NULL, NULL, &error), PHLOX_ERROR_DEVICE, "not finite");
+    MUST_FAIL(phlox_session_append(session, ids, 2, NULL, NULL, NULL, &error), PHLOX_ERROR_DEVICE, "not finite");
+    MUST(phlox_session_append(session, ids, 1, rows, NULL, NULL, &error));
+    check("behind it", rows, ids, 0, 1);
+    phlox_session_close(&session);
+    phlox_model_close(&model);
+}
+
+/* ---- what it says of itself ---------------------------------------------------------------- */
+
+static void lists_what_the_build_has(void **state)
+{
+    (void)state;
+    const phlox_model_options options = fake_options(NULL, 0);
+    px_units units;
+    phlox_error error;
+    char path[TEST_PATH];
+    MUST(px_device_ort.list(&options, &units, &error));
+    assert_int_equal(units.count, 1);
+    assert_string_equal(units.units[0].unit, "cpu");
+    assert_non_null(strstr(units.version, "with ONNX Runtime 1.99.0"));
+    assert_true(px_device_ort.find(&options, path, sizeof path));
+    assert_string_equal(path, units.library);
+}
+
+static void describes_without_the_runtime(void **state)
+{
+    (void)state;
+    phlox_model_options options = fake_options(NULL, 0);
+    options.ort_library = "/nowhere";
+    options.describe_only = true;
+    phlox_model *model = family_open(MEMBER, &options);
+    phlox_model_info info;
+    phlox_model_get_info(model, &info);
+    assert_string_equal(info.device, "ort:cpu");
+    assert_int_equal(info.kv_bytes_per_token, 2 * 2 * 64 * sizeof(float));
+    assert_true(info.weight_bytes > 0);
+    phlox_model_close(&model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_whatever_the_runtime_can),
+        cmocka_unit_test(last_logits_of_a_short_text),
+        cmocka_unit_test(memory_grows_with_the_text),
+        cmocka_unit_test(libraries_that_cannot_be_used),
+        cmocka_unit_test(the_device_that_was_asked_for),
+        cmocka_unit_test(a_model_that_cannot_be_made),
+        cmocka_unit_test(an_append_that_fails),
+        cmocka_unit_test(a_device_that_vanishes),
+        cmocka_unit_test(an_answer_that_breaks_off),
+        cmocka_unit_test(logits_that_are_not_finite),
+        cmocka_unit_test(lists_what_the_build_has),
+        cmocka_unit_test(describes_without_the_runtime),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
