@@ -304,8 +304,8 @@ static phlox_status pass(unpacking *u, bool writes, uint64_t *total)
     bool more;
     *total = 0;
     u->walk.members = 0;
-    PX_TRY(walk_open(&u->walk));
-    phlox_status status;
+    phlox_status status = walk_open(&u->walk);
+    if (status != PHLOX_OK) return status;
     while ((status = walk_next(&u->walk, &m, &more)) == PHLOX_OK && more) {
         if (!choose_name(u, &m, name, sizeof name)) continue;
         status = check_size(&u->walk, &m, total);

@@ -69,25 +69,26 @@ static phlox_status choose_index(job *j)
 /* The page of a package; in an index of files it is index.html in the package's directory. */
 static phlox_status read_page(job *j, parcel *p)
 {
+    phlox_error *const error = j->error;
     char url[MOST_PATH];
     size_t length = strlen(j->index_url);
     while (length && j->index_url[length - 1] == '/') length--;
     const int wanted = snprintf(url, sizeof url, "%.*s/%s/%s", (int)length, j->index_url, p->package->name,
                                 px_url_scheme(j->index_url) == PX_SCHEME_FILE ? "index.html" : "");
     if (wanted < 0 || (size_t)wanted >= sizeof url)
-        return px_fail(j->error, PHLOX_ERROR_ARGUMENT, "the address of the index is too long");
+        return px_fail(error, PHLOX_ERROR_ARGUMENT, "the address of the index is too long");
     const px_transfer transfer = {
         .url = url, .schemes = j->schemes, .most = most_page, .what = "reading the index",
         .accept = "application/vnd.pypi.simple.v1+json, text/html;q=0.5, */*;q=0.1",
         .progress = j->request->progress, .progress_user = j->request->progress_user};
     px_buffer page;
-    const phlox_status status = px_download_page(j->downloader, &transfer, &page, &p->page, j->error);
+    const phlox_status status = px_download_page(j->downloader, &transfer, &page, &p->page, error);
     if (status == PHLOX_ERROR_NOT_FOUND)
-        return px_error_advise(j->error, status, "the index has no such package");
+        return px_error_advise(error, status, "the index has no such package");
     PX_TRY(status);
     char *const shown = px_url_without_secrets(url);
     const phlox_status read =
-        px_index_read((phlox_text){page.data, page.size}, shown ? shown : "", &p->index, j->error);
+        px_index_read((phlox_text){page.data, page.size}, shown ? shown : "", &p->index, error);
     free(shown);
     px_buffer_free(&page);
     return read;
@@ -108,36 +109,39 @@ static px_platform this_platform(void)
 
 static phlox_status choose_wheel(job *j, parcel *p, const char *exact, const char *requirement)
 {
+    phlox_error *const error = j->error;
     const px_platform platform = this_platform();
     PX_TRY(read_page(j, p));
-    PX_TRY(px_index_choose(&p->index, p->package->name, exact, requirement, &platform, &p->choice, j->error));
+    PX_TRY(px_index_choose(&p->index, p->package->name, exact, requirement, &platform, &p->choice, error));
     if (!p->choice.file->sha256[0])
-        return px_fail(j->error, PHLOX_ERROR_FORMAT,
+        return px_fail(error, PHLOX_ERROR_FORMAT,
                        "%s: the index gives no SHA-256 for it, so that it cannot be checked; use another "
                        "index", p->choice.file->name);
-    return px_url_resolve(j->downloader, p->page, p->choice.file->url, &p->url, j->error);
+    return px_url_resolve(j->downloader, p->page, p->choice.file->url, &p->url, error);
 }
 
 static phlox_status fetch_wheel(job *j, parcel *p)
 {
+    phlox_error *const error = j->error;
     char path[MOST_PATH];
     const px_index_file *const file = p->choice.file;
     if (file->size > most_wheel)
-        return px_fail(j->error, PHLOX_ERROR_FORMAT, "%s: of %llu bytes; more than is ever expected",
+        return px_fail(error, PHLOX_ERROR_FORMAT, "%s: of %llu bytes; more than is ever expected",
                        file->name, (unsigned long long)file->size);
     snprintf(path, sizeof path, "%s/wheel", j->folder);
     snprintf(p->what, sizeof p->what, "downloading %s %s", p->package->name, p->choice.version);
-    PX_TRY(px_out_open(&p->wheel, path, file->size, j->error));
+    PX_TRY(px_out_open(&p->wheel, path, file->size, error));
     const px_transfer transfer = {
         .url = p->url, .schemes = j->schemes, .most = file->size ? file->size : most_wheel,
         .sha256 = file->sha256, .size = file->size, .what = p->what,
         .progress = j->request->progress, .progress_user = j->request->progress_user};
-    return px_download_file(j->downloader, &transfer, &p->wheel, &p->size, j->error);
+    return px_download_file(j->downloader, &transfer, &p->wheel, &p->size, error);
 }
 
 /* Fetches the second package in the version that the first one requires. */
 static phlox_status fetch_required(job *j)
 {
+    phlox_error *const error = j->error;
     parcel *const first = &j->parcels[0], *const second = &j->parcels[1];
     static const px_archive_limits small = {1 << 24, 1 << 24, 100000};
     char requirement[256];
@@ -145,11 +149,11 @@ static phlox_status fetch_required(job *j)
     second->package = &j->kind->packages[1];
     j->count = 2;
     PX_TRY(px_archive_read(j->archiver, first->wheel.temporary, "*.dist-info/METADATA", &small, &metadata,
-                           j->error));
+                           error));
     const bool fits = px_requires(metadata.data, second->package->name, requirement, sizeof requirement);
     px_buffer_free(&metadata);
     if (!fits)
-        return px_fail(j->error, PHLOX_ERROR_FORMAT, "%s: what it requires of %s is too long",
+        return px_fail(error, PHLOX_ERROR_FORMAT, "%s: what it requires of %s is too long",
                        first->choice.file->name, second->package->name);
     PX_TRY(choose_wheel(j, second, NULL, requirement));
     return fetch_wheel(j, second);
@@ -177,7 +181,8 @@ static phlox_status open_folder(job *j)
 
 static phlox_status clean_folder(job *j)
 {
-    PX_TRY(px_make_directories(j->folder, j->error));
+    phlox_error *const error = j->error;
+    PX_TRY(px_make_directories(j->folder, error));
     px_out_clean(j->folder, is_wheel_left_over);
     px_out_directory_clean(j->folder);
     return PHLOX_OK;
@@ -238,11 +243,12 @@ static bool take_library(void *user, const px_runtime_place *place)
 /* A package may change in what it holds; a runtime that cannot be found again is no runtime. */
 static phlox_status check_libraries(const job *j, const char *directory)
 {
+    phlox_error *const error = j->error;
     struct library library = {false, false};
-    PX_TRY(px_runtime_find(j->kind->library, directory, take_library, &library, NULL, j->error));
+    PX_TRY(px_runtime_find(j->kind->library, directory, take_library, &library, NULL, error));
     for (size_t i = 0; i < j->count; i++)
         if (i == 0 ? !library.is_there : !library.has_onnxruntime)
-            return px_fail(j->error, PHLOX_ERROR_UNSUPPORTED,
+            return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
                            "%s: the library is not where phlox expects it; try an older version, %s==VERSION",
                            j->parcels[i].choice.file->name, j->kind->name);
     return PHLOX_OK;
@@ -250,14 +256,15 @@ static phlox_status check_libraries(const job *j, const char *directory)
 
 static phlox_status fill_directory(job *j, const char *directory, uint64_t *installed)
 {
+    phlox_error *const error = j->error;
     for (size_t i = 0; i < j->count; i++) {
         const parcel *const p = &j->parcels[i];
         size_t count = 0;
-        PX_TRY(px_error_prefix(j->error,
+        PX_TRY(px_error_prefix(error,
                                px_archive_unpack(j->archiver, p->wheel.temporary, p->package->rules,
                                                  p->package->rule_count, directory, &limits,
                                                  j->request->progress, j->request->progress_user,
-                                                 "unpacking", &count, j->error),
+                                                 "unpacking", &count, error),
                                "%s", p->choice.file->name));
     }
     PX_TRY(check_libraries(j, directory));
@@ -291,12 +298,13 @@ static phlox_status install(job *j, px_runtime_result *out)
 
 static phlox_status run(job *j, px_runtime_result *out)
 {
+    phlox_error *const error = j->error;
     parcel *const first = &j->parcels[0];
     PX_TRY(open_folder(j));
     if (j->exact && is_installed(j, j->exact, out)) return PHLOX_OK;
     PX_TRY(choose_index(j));
-    PX_TRY(px_downloader_open(&j->downloader, j->error));
-    PX_TRY(px_archiver_open(&j->archiver, j->error));
+    PX_TRY(px_downloader_open(&j->downloader, error));
+    PX_TRY(px_archiver_open(&j->archiver, error));
     first->package = &j->kind->packages[0];
     j->count = 1;
     PX_TRY(choose_wheel(j, first, j->exact, ""));
