@@ -60,6 +60,9 @@ phlox_status phlox_runtime_add(const char *name, const phlox_runtime_options *op
 {
     phlox_runtime_options given;
     phlox_runtime_options_init(&given);
+    if (options && options->struct_size != sizeof *options)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "phlox_runtime_options was not set up by phlox_runtime_options_init()");
     if (options) given = *options;
     const px_runtime_request request = {name, given.version, given.index_url, given.offline,
                                         given.progress, given.progress_user};

@@ -63,17 +63,19 @@ static bool load(px_archiver *a)
 phlox_status px_archiver_open(px_archiver **out, phlox_error *error)
 {
     px_archiver *const a = calloc(1, sizeof *a);
+    phlox_error why;
     if (!a) return px_fail_memory(error, sizeof *a);
-    const bool is_there = px_library_open("libarchive.so.13", &a->library, error) == PHLOX_OK;
+    const bool is_there = px_library_open("libarchive.so.13", &a->library, &why) == PHLOX_OK;
     if (is_there && load(a)) {
         *out = a;
         return PHLOX_OK;
     }
     const phlox_status status =
-        px_fail(error, PHLOX_ERROR_UNSUPPORTED,
-                is_there ? "the system's libarchive is too old; unpacking needs version 3.3 or newer"
-                         : "unpacking needs libarchive, which is not installed; on Debian: apt install "
-                           "libarchive13");
+        is_there ? px_fail(error, PHLOX_ERROR_UNSUPPORTED,
+                           "unpacking needs libarchive 3.3 or newer, and that of the system is older")
+                 : px_fail(error, PHLOX_ERROR_UNSUPPORTED,
+                           "unpacking needs libarchive, which cannot be opened (%.300s); on Debian: apt "
+                           "install libarchive13", why.message);
     if (is_there) px_library_close(a->library);
     free(a);
     return status;

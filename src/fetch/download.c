@@ -119,18 +119,20 @@ phlox_status px_downloader_open(px_downloader **out, phlox_error *error)
 {
     static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4"};
     px_downloader *const d = calloc(1, sizeof *d);
+    phlox_error why[PX_COUNT(names)];
     if (!d) return px_fail_memory(error, sizeof *d);
     for (size_t i = 0; i < PX_COUNT(names) && !d->library; i++)
-        if (px_library_open(names[i], &d->library, error) != PHLOX_OK) d->library = NULL;
+        if (px_library_open(names[i], &d->library, &why[i]) != PHLOX_OK) d->library = NULL;
     if (d->library && load(d) && d->global_init(CURL_GLOBAL_ALL) == CURLE_OK) {
         *out = d;
         return PHLOX_OK;
     }
     const phlox_status status =
-        px_fail(error, PHLOX_ERROR_UNSUPPORTED,
-                d->library ? "the system's libcurl is older than 7.62; downloads need a newer one"
-                           : "downloads need libcurl, which is not installed; on Debian: apt install "
-                             "libcurl4");
+        d->library ? px_fail(error, PHLOX_ERROR_UNSUPPORTED,
+                             "downloads need libcurl 7.62 or newer, and that of the system is older")
+                   : px_fail(error, PHLOX_ERROR_UNSUPPORTED,
+                             "downloads need libcurl, which cannot be opened (%.300s); on Debian: apt "
+                             "install libcurl4", why[0].message);
     px_library_close(d->library);
     free(d);
     return status;

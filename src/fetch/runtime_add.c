@@ -117,7 +117,12 @@ static phlox_status choose_wheel(job *j, parcel *p, const char *exact, const cha
         return px_fail(error, PHLOX_ERROR_FORMAT,
                        "%s: the index gives no SHA-256 for it, so that it cannot be checked; use another "
                        "index", p->choice.file->name);
-    return px_url_resolve(j->downloader, p->page, p->choice.file->url, &p->url, error);
+    PX_TRY(px_url_resolve(j->downloader, p->page, p->choice.file->url, &p->url, error));
+    if (j->request->offline && px_url_scheme(p->url) != PX_SCHEME_FILE)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "--offline refuses the network, and the index has %s elsewhere",
+                       p->choice.file->name);
+    return PHLOX_OK;
 }
 
 static phlox_status fetch_wheel(job *j, parcel *p)

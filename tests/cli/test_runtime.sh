@@ -46,4 +46,17 @@ mkdir -p index/openvino
 echo '<a href="openvino-1.0-py3-none-win_amd64.whl#sha256=">x</a>' >index/openvino/index.html
 expect 1 runtime add openvino --offline --index-url "file://$work/index"
 grep -q -e 'needs libcurl' -e 'has no wheel for this machine' "$err" || fail 'the reason is another one'
+
+# Without libcurl or libarchive (files of their names that are no libraries) the package is named.
+mkdir broken
+LD_LIBRARY_PATH=$work/broken
+export LD_LIBRARY_PATH
+: >broken/libarchive.so.13
+expect 1 runtime add openvino --offline --index-url "file://$work/index"
+says 'unpacking needs libarchive' 'apt install libarchive13'
+: >broken/libcurl.so.4 # and what stands in for it
+: >broken/libcurl-gnutls.so.4
+expect 1 runtime add openvino --offline --index-url "file://$work/index"
+says 'downloads need libcurl' 'apt install libcurl4'
+unset LD_LIBRARY_PATH
 finish

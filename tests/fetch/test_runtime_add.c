@@ -7,6 +7,8 @@
 #include "fetch/runtimes.h"
 #include "fetch/sha256.h"
 
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #if defined(__aarch64__)
@@ -237,6 +239,10 @@ static void what_is_wrong_is_said_and_leaves_nothing(void **state)
     MUST_FAIL(px_runtime_add(&request, &result, &error), PHLOX_ERROR_ARGUMENT, "both version 1.0 and version 2.0");
     request = (px_runtime_request){.name = "openvino", .offline = true, .index_url = "https://user:secret@host/simple"};
     MUST_FAIL(px_runtime_add(&request, &result, &error), PHLOX_ERROR_ARGUMENT, "the index is https://***@host/simple");
+    add_text(&b->page, "<a href=\"https://host.invalid/openvino-1.0-py3-none-" TAG ".whl#sha256="
+                       "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\">x</a>");
+    finish_page(b, "openvino");
+    MUST_FAIL(add(b, "openvino", &result, &error), PHLOX_ERROR_ARGUMENT, "the index has openvino-1.0-py3-none-" TAG ".whl elsewhere");
     request.index_url = "/simple";
     MUST_FAIL(px_runtime_add(&request, &result, &error), PHLOX_ERROR_ARGUMENT, "\"/simple\" is no address");
 }
@@ -330,6 +336,29 @@ static void a_killed_process_leaves_nothing_that_counts(void **state)
     expect_names(b, "openvino", "2026.4.0 ");
 }
 
+/* A limit on the size of files stands for a disk that is full. */
+static void a_full_disk_leaves_nothing(void **state)
+{
+    bench *const b = begin(state);
+    make_openvino(b);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        const struct rlimit limit = {100, 100};
+        px_runtime_result result;
+        phlox_error error = {.code = PHLOX_OK};
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &limit);
+        const phlox_status status = add(b, "openvino", &result, &error);
+        _exit(status == PHLOX_ERROR_IO && strstr(error.message, "free some space") ? 3 : 4);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 3);
+    expect_names(b, "openvino", "");
+}
+
 /* Every one of many processes at once succeeds, and there is one whole runtime. */
 static void processes_that_add_at_once_do_not_meet(void **state)
 {
@@ -367,7 +396,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_runtime_is_added_and_removed), TEST(what_is_wrong_is_said_and_leaves_nothing),
         TEST(onnxruntime_genai_brings_what_it_requires), TEST(adding_is_cancelled_anywhere),
-        TEST(a_killed_process_leaves_nothing_that_counts), TEST(processes_that_add_at_once_do_not_meet),
+        TEST(a_killed_process_leaves_nothing_that_counts), TEST(a_full_disk_leaves_nothing),
+        TEST(processes_that_add_at_once_do_not_meet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
