@@ -191,6 +191,14 @@ static void check_power(struct doctor *doctor)
 
 /* ---- runtimes and units -------------------------------------------------------------------- */
 
+static bool show_place(void *user, const phlox_runtime *runtime)
+{
+    struct doctor *const doctor = user;
+    OK("found", "%s %s in %s%s: %s", runtime->name, runtime->version, runtime->origin,
+       runtime->is_used ? ", which is taken" : "", runtime->library);
+    return !doctor->is_over;
+}
+
 static void check_runtimes(struct doctor *doctor)
 {
     char remedy[96];
@@ -205,6 +213,7 @@ static void check_runtimes(struct doctor *doctor)
         else if (seen->status == PHLOX_OK) OK(seen->title, "%s, %s", seen->units.version, library);
         else PROBLEM(seen->title, remedy, "%s: %s", library, seen->message);
     }
+    if (!doctor->root[0]) phlox_runtime_list(NULL, show_place, doctor, NULL);
 }
 
 /* Whether `device`, as --device has it, means `way`: "openvino:GPU" is the first of several. */
