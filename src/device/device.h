@@ -84,6 +84,9 @@ typedef struct px_device {
     void (*info)(const px_device_model *model, px_device_info *out);
     phlox_status (*sequence_create)(px_device_model *model, px_sequence **out, phlox_error *error);
     void (*sequence_free)(px_sequence *sequence);
+    /* Says how many tokens the sequence is about to have, over several calls of forward(), so that room is
+     * made for them at once. May be NULL. */
+    void (*reserve)(px_sequence *sequence, size_t length);
     /* May be called from several threads; steps run one after the other. On failure the sequences
      * keep the length they had. Logits that are not finite are an error. */
     phlox_status (*forward)(px_device_model *model, const px_batch_item *items, size_t count,

@@ -154,6 +154,15 @@ static phlox_status make_choice(px_device_model *model, phlox_error *error)
     return model->choice ? PHLOX_OK : px_fail_memory(error, vocab * sizeof *model->choice);
 }
 
+/* A context that the user asks for is made at once. */
+static void set_capacity(px_device_model *model, const phlox_model_options *user)
+{
+    const size_t asked = (size_t)user->context_size;
+    const size_t cheap = (size_t)(CHEAP_CACHE / PX_MAX(model->info.kv_bytes_per_token, 1));
+    if (asked) model->context_length = PX_MIN(model->context_length, asked);
+    model->least_capacity = asked ? asked : PX_MAX(LEAST_CAPACITY, cheap);
+}
+
 static phlox_status open_directory(px_device_model *model, const char *directory,
                                    const phlox_model_options *user, phlox_error *error)
 {
@@ -164,8 +173,7 @@ static phlox_status open_directory(px_device_model *model, const char *directory
     PX_TRY(px_ort_provider_check(&model->api, model->model, &model->provider, error));
     PX_TRY(px_ort_probe(model, error));
     PX_TRY(make_choice(model, error));
-    model->least_capacity =
-        PX_MAX(LEAST_CAPACITY, (size_t)(CHEAP_CACHE / PX_MAX(model->info.kv_bytes_per_token, 1)));
+    set_capacity(model, user);
     model->info.most_context = model->context_length;
     return PHLOX_OK;
 }
@@ -285,6 +293,7 @@ const px_device px_device_ort = {
     .info = ort_info,
     .sequence_create = px_ort_sequence_create,
     .sequence_free = px_ort_sequence_free,
+    .reserve = px_ort_reserve,
     .forward = px_ort_forward,
     .truncate = px_ort_truncate,
     .sequence_bytes = px_ort_sequence_bytes,

@@ -31,6 +31,7 @@ struct px_sequence {
     OgaGenerator *generator; /* NULL: none, or its state is not known any more */
     size_t filled;           /* the first so many ids are in the generator */
     size_t capacity;         /* tokens that it was made for */
+    size_t expected;         /* tokens that it is about to have */
     bool is_long;            /* longrope: of what is filled */
 };
 
@@ -38,6 +39,7 @@ phlox_status px_ort_sequence_create(px_device_model *model, px_sequence **out, p
 void px_ort_sequence_free(px_sequence *sequence);
 phlox_status px_ort_forward(px_device_model *model, const px_batch_item *items, size_t count,
                             phlox_error *error);
+void px_ort_reserve(px_sequence *sequence, size_t length);
 size_t px_ort_truncate(px_sequence *sequence, size_t length);
 uint64_t px_ort_sequence_bytes(const px_sequence *sequence);
 

@@ -4,8 +4,8 @@
  *
  * What its interface would have one believe, and what is done about it:
  * - It masks tokens that have the id for padding, wherever they stand; open() gives it one that no token has.
- * - It allocates max_length tokens at once: a generator is made for what is there and about as much again,
- *   and the next one for twice that.
+ * - It allocates max_length tokens at once: a generator is made for what is there and about as much again, and
+ *   when that is full, all is computed once more in a larger one.
  * - The graph chooses the longrope factors of a step by the length behind it. Steps of a long sequence
  *   therefore end behind the original context: ids wait until there are enough of them, or, where logits are
  *   wanted before, others are put behind them, which do not change what stands before, and taken off again.
@@ -23,8 +23,9 @@
 #include <string.h>
 
 enum {
-    STEP_TOKENS = 256,  /* of a step: bounds the logits, which the graph gives for every token */
-    CHOICE_SPEEDUP = 32 /* tokens that are computed together while one is computed alone */
+    STEP_TOKENS = 256,   /* of a step: bounds the logits, which the graph gives for every token */
+    MOST_DOUBLED = 4096, /* tokens up to which a generator has room for as many again */
+    CHOICE_SPEEDUP = 32  /* tokens that are computed together while one is computed alone */
 };
 
 /* ---- generators ---------------------------------------------------------------------------- */
@@ -40,7 +41,8 @@ static size_t choose_capacity(const px_device_model *model, size_t length)
 {
     const size_t most = model->context_length;
     if (!model->shares_buffer) return most;
-    return PX_MAX(length, PX_MIN(PX_MAX(2 * length, model->least_capacity), most));
+    const size_t more = PX_MAX(PX_MIN(length, (size_t)MOST_DOUBLED), length / 4);
+    return PX_MIN(PX_MAX(length + more, model->least_capacity), most);
 }
 
 static phlox_status set_search(const px_ort_api *api, OgaGeneratorParams *params, size_t capacity,
@@ -75,14 +77,13 @@ static phlox_status make_generator(px_sequence *sequence, size_t capacity, phlox
     return status;
 }
 
-/* Appends to the generator; its state is not known after a failure. */
+/* After a failure the generator's state is not known. */
 static phlox_status append(px_sequence *sequence, const int32_t *ids, size_t count, phlox_error *error)
 {
     const px_device_model *const model = sequence->model;
     const phlox_status status = px_ort_check(
         &model->api, model->api.OgaGenerator_AppendTokens(sequence->generator, ids, count), model->device, error);
     if (status == PHLOX_OK) sequence->filled += count;
-    else drop(sequence);
     return status;
 }
 
@@ -248,9 +249,7 @@ static bool can_choose(const px_sequence *sequence)
 {
     const px_device_model *const model = sequence->model;
     const size_t left = sequence->ids.count - sequence->filled;
-    if (!model->choice || !sequence->filled || CHOICE_SPEEDUP * (left - 1) > sequence->ids.count ||
-        sequence->filled + 1 < least_length(sequence))
-        return false;
+    if (!model->choice || CHOICE_SPEEDUP * (left - 1) > sequence->ids.count) return false;
     /* behind an id that ends a text the runtime's search appends nothing */
     for (size_t i = sequence->filled; i < sequence->ids.count; i++)
         for (size_t e = 0; e < model->eos.count; e++)
@@ -316,7 +315,8 @@ static phlox_status make_room(px_sequence *sequence, phlox_error *error)
         return px_fail(error, PHLOX_ERROR_CONTEXT_FULL,
                        "%s: the model's context_length is %zu, and %zu tokens do not fit it", model->device,
                        model->context_length, length);
-    return make_generator(sequence, choose_capacity(model, length), error);
+    const size_t expected = PX_MIN(sequence->expected, model->context_length);
+    return make_generator(sequence, choose_capacity(model, PX_MAX(length, expected)), error);
 }
 
 static phlox_status fill(px_sequence *sequence, const struct wanted *wanted, phlox_error *error)
@@ -348,7 +348,6 @@ static phlox_status forward_item(const px_batch_item *item, phlox_error *error)
     px_sequence *const sequence = item->sequence;
     const size_t before = sequence->ids.count;
     PX_TRY(px_ids_add(&sequence->ids, item->ids, item->count, error));
-    if (sequence->is_long != item->is_long) drop(sequence);
     sequence->is_long = item->is_long;
     if (!item->logits && may_wait(sequence)) return PHLOX_OK;
     const size_t last = sequence->ids.count - 1;
@@ -396,6 +395,11 @@ void px_ort_sequence_free(px_sequence *sequence)
     px_monitor_unlock(sequence->model->steps);
     px_ids_free(&sequence->ids);
     free(sequence);
+}
+
+void px_ort_reserve(px_sequence *sequence, size_t length)
+{
+    sequence->expected = length;
 }
 
 /* Where the generator cannot go back, all goes: the ids come again, in steps that report progress. */

@@ -61,6 +61,7 @@ static phlox_status catch_up(struct batch *batch, struct member *member, phlox_e
     const px_runtime *const runtime = batch->runtime;
     member->dropped = px_session_choose_rope(session);
     member->count = session->ids.count - session->cached;
+    px_session_reserve(session);
     const double start = px_seconds();
     while (session->cached < member->before) {
         PX_TRY(check_cancelled(batch, error));

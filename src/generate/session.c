@@ -45,6 +45,12 @@ void px_session_cut_cache(phlox_session *session, size_t length)
                                                          PX_MIN(session->cached, length));
 }
 
+void px_session_reserve(const phlox_session *session)
+{
+    const px_device *const device = session->runtime->device;
+    if (device->reserve) device->reserve(session->sequence, session->ids.count);
+}
+
 size_t px_session_choose_rope(phlox_session *session)
 {
     const bool is_long = px_desc_is_long(session->runtime->desc, session->ids.count);
@@ -128,6 +134,7 @@ static phlox_status compute(phlox_session *session, size_t first, float *all,
     const double start = px_seconds();
     const size_t dropped = px_session_choose_rope(session);
     const size_t count = session->ids.count - session->cached;
+    px_session_reserve(session);
     PX_TRY(fill_cache(session, first, all, progress, progress_user, error));
     px_session_count(session, count, dropped, px_seconds() - start);
     return PHLOX_OK;

@@ -94,6 +94,8 @@ phlox_status px_session_check_ids(const phlox_session *session, const int32_t *i
                                   phlox_error *error);
 /* Keeps at most the first `length` ids in the device's cache. */
 void px_session_cut_cache(phlox_session *session, size_t length);
+/* Tells the device how long the sequence is about to be. */
+void px_session_reserve(const phlox_session *session);
 /* Takes the longrope factors of all ids. When they are others, the cache is dropped: returns how many ids
  * were in it. */
 size_t px_session_choose_rope(phlox_session *session);

@@ -155,6 +155,13 @@ static void memory_grows_with_the_text(void **state)
         phlox_session_statistics(t.session, &statistics);
         assert_int_equal(statistics.kv_bytes, capacities[i] * info.kv_bytes_per_token);
     }
+    /* of a text that comes in pieces all is known at once */
+    MUST(phlox_session_truncate(t.session, 0, &error));
+    t.length = 0;
+    model->runtime.most_tokens = 2;
+    append("in pieces", &t, 25, false, &random);
+    phlox_session_statistics(t.session, &statistics);
+    assert_int_equal(statistics.kv_bytes, 50 * info.kv_bytes_per_token);
     phlox_session_close(&t.session);
     phlox_model_close(&model);
 }
