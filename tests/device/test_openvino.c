@@ -171,8 +171,24 @@ static void check_cuts(const golden *g)
     phlox_session_close(&session);
 }
 
+/* A cut to where longrope has its other factors, and beyond that place again in one go. */
+static void check_crossing(const golden *g)
+{
+    phlox_error error;
+    phlox_session *session = new_session(g->model);
+    append(session, g->ids.ints, g->n - 2);
+    append(session, g->ids.ints + g->n - 2, 1);
+    for (size_t back = 1; back <= 9; back += 8) {
+        MUST(phlox_session_truncate(session, g->boundary - back, &error));
+        append(session, g->ids.ints + g->boundary - back, back + 1);
+        check_last(g, "cut and across the boundary", session, g->boundary + 1);
+    }
+    phlox_session_close(&session);
+}
+
 static void check_sequences(const golden *g)
 {
+    check_crossing(g);
     const size_t pieces[] = {1, 3, g->boundary - 1, g->boundary, g->boundary + 1, g->n};
     for (size_t i = 0; i < PX_COUNT(pieces); i++) check_pieces(g, pieces[i]);
     check_turns(g);

@@ -1,0 +1,546 @@
+/*
+ * The OpenVINO device with a runtime that the test plays (fake_openvino.c): what goes wrong with
+ * libraries, units, compiles and calls, what the runtime is asked for, and that sequences stay right
+ * through all of it.
+ */
+#include "device/fake_openvino.h"
+#include "device/openvino.h"
+#include "engine/family.h"
+
+#include <sys/wait.h>
+#include <time.h>
+
+#define WHOLE PHLOX_FAKE_OPENVINO "whole"
+#define LACKS PHLOX_FAKE_OPENVINO "lacks"
+#define PAIRS PHLOX_FAKE_OPENVINO "pairs"
+
+enum { LENGTH = 40, CALLS = 4096 };
+
+static char notes[TEST_PATH]; /* the directory of the running test */
+static int32_t ids[LENGTH * 4];
+
+static int set_up(void **state)
+{
+    (void)state;
+    test_directory(notes);
+    assert_int_equal(setenv("FAKE_OPENVINO_DIR", notes, 1), 0);
+    uint64_t random = 3;
+    for (size_t i = 0; i < PX_COUNT(ids); i++) ids[i] = (int32_t)(test_random(&random) % FAKE_VOCAB);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    unsetenv("FAKE_OPENVINO");
+    test_remove(notes);
+    return 0;
+}
+
+static void play(const char *what)
+{
+    assert_int_equal(setenv("FAKE_OPENVINO", what, 1), 0);
+}
+
+static phlox_model_options options_for(const char *device, const char *library)
+{
+    phlox_model_options options = family_options();
+    options.device = device;
+    options.openvino_library = library;
+    return options;
+}
+
+static phlox_status try_open(const phlox_model_options *options, phlox_error *error)
+{
+    phlox_model *model = NULL;
+    const phlox_status status = phlox_model_open(FAMILY "/f32", options, &model, error);
+    phlox_model_close(&model);
+    return status;
+}
+
+static void append(phlox_session *session, const int32_t *more, size_t count)
+{
+    phlox_error error;
+    MUST(phlox_session_append(session, more, count, NULL, NULL, NULL, &error));
+}
+
+/* The logits behind `count` ids. */
+static void check(const phlox_session *session, size_t count)
+{
+    uint32_t hash = 1;
+    for (size_t i = 0; i < count; i++) hash = fake_hash(hash, ids[i], (int64_t)i);
+    const float *const logits = phlox_session_logits(session);
+    assert_non_null(logits);
+    for (size_t v = 0; v < FAKE_VOCAB; v++)
+        if (logits[v] != fake_logit(hash, v))
+            fail_msg("after %zu ids logit %zu is %g, not %g", count, v, (double)logits[v],
+                     (double)fake_logit(hash, v));
+}
+
+static phlox_session *new_session(phlox_model *model)
+{
+    phlox_session *session = NULL;
+    phlox_error error;
+    MUST(phlox_session_create(model, &session, &error));
+    return session;
+}
+
+/* What the library noted in a file; free() it. */
+static char *note(const char *name)
+{
+    char path[TEST_PATH];
+    size_t size;
+    return test_read(test_path(path, "%s/%s", notes, name), &size);
+}
+
+/* ---- the library --------------------------------------------------------------------------- */
+
+static void bad_libraries(void **state)
+{
+    (void)state;
+    phlox_error error;
+    phlox_model_options options = options_for("openvino:CPU", LACKS);
+    MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_DEVICE, "ov_port_get_element_type");
+    assert_non_null(strstr(error.message, LACKS));
+    assert_non_null(strstr(error.message, "2026.4.1"));
+    assert_non_null(strstr(error.message, "phlox runtime add openvino"));
+    options.openvino_library = WHOLE;
+    play("old");
+    MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_DEVICE, "2022.3");
+    assert_non_null(strstr(error.message, "phlox runtime add openvino"));
+    play("no-core");
+    MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_DEVICE, "the plugins do not load");
+    assert_null(strstr(error.message, "Exception"));
+    assert_null(strstr(error.message, "Check"));
+    play("");
+    options.openvino_library = notes; /* which has no library, ... */
+    MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_NOT_FOUND, notes);
+    test_write_text(notes, "libopenvino_c.so", "text"); /* ... or one that is none */
+    MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_DEVICE, "does not load");
+}
+
+static void units(void **state)
+{
+    (void)state;
+    phlox_error error;
+    phlox_model_options options = options_for("openvino:CPU", WHOLE);
+    px_units *const found = calloc(1, sizeof *found);
+    assert_non_null(found);
+    MUST(px_device_openvino.list(&options, found, &error));
+    assert_int_equal(found->count, 1);
+    assert_string_equal(found->units[0].unit, "CPU");
+    assert_int_equal(found->units[0].kind, PX_UNIT_CPU);
+    play("npu=1.2.3");
+    MUST(px_device_openvino.list(&options, found, &error));
+    assert_int_equal(found->count, 2);
+    assert_string_equal(found->units[1].unit, "NPU");
+    assert_int_equal(found->units[1].kind, PX_UNIT_NPU);
+    assert_string_equal(found->units[1].name, "Fake NPU");
+    assert_string_equal(found->units[1].driver, "1.2.3");
+    assert_int_equal(found->units[1].memory, 4096);
+    assert_string_equal(found->version, "2026.4.1-0-fake");
+    char path[TEST_PATH];
+    assert_true(px_device_openvino.find(&options, path, sizeof path));
+    assert_string_equal(path, WHOLE "/libopenvino_c.so");
+    assert_string_equal(found->library, path);
+    free(found);
+    play("");
+    options.device = "npu";
+    MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_DEVICE, "/dev/accel");
+    options.device = "openvino:GPU.1";
+    MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_DEVICE, "phlox devices");
+}
+
+/* ---- compiling ----------------------------------------------------------------------------- */
+
+static bool stops(void *user, const phlox_progress *progress)
+{
+    int *const reports = user;
+    if (strncmp(progress->what, "compiling", 9) != 0) return true;
+    assert_int_equal(progress->total, 0);
+    ++*reports;
+    return false;
+}
+
+static void compiles_fail(void **state)
+{
+    (void)state;
+    phlox_error error;
+    phlox_model_options options = options_for("openvino:CPU", WHOLE);
+    play("compile");
+    MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_DEVICE, "the compiler gave up");
+    assert_non_null(strstr(error.message, "openvino:CPU"));
+    play("");
+    options.ov_config[options.ov_config_count++] = "UNKNOWN=1";
+    MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_DEVICE, "Unsupported property UNKNOWN");
+    options.ov_config[0] = "=1";
+    MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_ARGUMENT, "KEY=VALUE");
+    options.ov_config_count = 0;
+    int reports = 0;
+    options.progress = stops;
+    options.progress_user = &reports;
+    MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_CANCELLED, "compiling");
+    assert_true(reports > 0);
+}
+
+/* Opens with the options and compares the properties that the library was given, in order. */
+static void check_properties(const phlox_model_options *options, const char *wanted)
+{
+    phlox_error error;
+    MUST(try_open(options, &error));
+    char *const given = note("properties");
+    assert_string_equal(given, wanted);
+    free(given);
+}
+
+static void properties(void **state)
+{
+    (void)state;
+    phlox_model_options options = options_for("openvino:CPU", WHOLE);
+    options.threads = 0;
+    check_properties(&options, "PERFORMANCE_HINT=LATENCY\nNUM_STREAMS=1\n");
+    options.threads = 2;
+    options.kv_cache = PHLOX_KV_INT8;
+    check_properties(&options, "PERFORMANCE_HINT=LATENCY\nNUM_STREAMS=1\nINFERENCE_NUM_THREADS=2\n"
+                               "KV_CACHE_PRECISION=u8\n");
+    options.kv_cache = PHLOX_KV_DEFAULT;
+    options.exact = true;
+    options.ov_config[options.ov_config_count++] = "PERFORMANCE_HINT=THROUGHPUT";
+    options.ov_config[options.ov_config_count++] = "ANY=a=b";
+    check_properties(&options, "PERFORMANCE_HINT=THROUGHPUT\nNUM_STREAMS=1\nINFERENCE_NUM_THREADS=2\n"
+                               "KV_CACHE_PRECISION=f32\nINFERENCE_PRECISION_HINT=f32\n"
+                               "DYNAMIC_QUANTIZATION_GROUP_SIZE=0\nANY=a=b\n");
+    play("npu");
+    options = options_for("npu", WHOLE);
+    options.prefill_hint = "STATIC";
+    options.generate_hint = "BEST_PERF";
+    static const char *const fixed = "PERFORMANCE_HINT=LATENCY\nNPU_USE_NPUW=YES\nNPUW_LLM=YES\n"
+                                     "NPUW_LLM_BATCH_DIM=0\nNPUW_LLM_SEQ_LEN_DIM=2\n";
+    char wanted[1024];
+    snprintf(wanted, sizeof wanted, "%sNPUW_LLM_MAX_PROMPT_LEN=1024\nNPUW_LLM_MIN_RESPONSE_LEN=128\n"
+             "NPUW_LLM_PREFILL_HINT=STATIC\nNPUW_LLM_GENERATE_HINT=BEST_PERF\n", fixed);
+    check_properties(&options, wanted);
+    options = options_for("npu", WHOLE);
+    options.max_prompt_len = 100;
+    options.ov_config[options.ov_config_count++] = "MIN_RESPONSE_LEN=28"; /* a word of OpenVINO GenAI */
+    snprintf(wanted, sizeof wanted, "%sNPUW_LLM_MAX_PROMPT_LEN=128\nNPUW_LLM_MIN_RESPONSE_LEN=28\n", fixed);
+    check_properties(&options, wanted);
+    options = options_for("npu", WHOLE);
+    options.context_size = 128;
+    options.min_response_len = 64;
+    snprintf(wanted, sizeof wanted, "%sNPUW_LLM_MAX_PROMPT_LEN=128\nNPUW_LLM_MIN_RESPONSE_LEN=64\n", fixed);
+    check_properties(&options, wanted);
+}
+
+/* The directory that the plugin was given to keep what it compiles; "" for none. */
+static void read_cache_dir(char out[TEST_PATH])
+{
+    char *const given = note("properties");
+    const char *const at = strstr(given, "CACHE_DIR=");
+    test_path(out, "%.*s", at ? (int)strcspn(at + 10, "\n") : 0, at ? at + 10 : "");
+    free(given);
+}
+
+static void keeps_compiles(void **state)
+{
+    (void)state;
+    phlox_error error;
+    char cache[TEST_PATH], first[TEST_PATH], again[TEST_PATH], blob[TEST_PATH];
+    test_directory(cache);
+    phlox_model_options options = options_for("npu", WHOLE);
+    options.no_cache = false;
+    options.cache_dir = cache;
+    play("npu=1");
+    MUST(try_open(&options, &error));
+    read_cache_dir(first);
+    assert_true(strncmp(first, cache, strlen(cache)) == 0);
+    test_write_text(first, "blob", "of driver 1");
+    MUST(try_open(&options, &error));
+    read_cache_dir(again);
+    assert_string_equal(again, first);
+    assert_true(test_exists(test_path(blob, "%s/blob", first)));
+    play("npu=2"); /* another driver never sees it */
+    MUST(try_open(&options, &error));
+    read_cache_dir(again);
+    assert_false(test_exists(test_path(blob, "%s/blob", again)));
+    options.ov_config[options.ov_config_count++] = "CACHE_DIR=/theirs";
+    MUST(try_open(&options, &error));
+    read_cache_dir(again);
+    assert_string_equal(again, "/theirs");
+    test_remove(cache);
+}
+
+static void see_compiler(const char *path, const char *name, void *user)
+{
+    (void)path;
+    if (strncmp(name, "compiling-", 10) == 0) ++*(int *)user;
+}
+
+/* Opens the model in a process of its own. */
+static pid_t open_elsewhere(const phlox_model_options *options)
+{
+    const pid_t child = fork();
+    if (child) return child;
+    phlox_error error;
+    const phlox_status status = try_open(options, &error);
+    if (status != PHLOX_OK) fprintf(stderr, "%s\n", error.message);
+    _exit(status != PHLOX_OK);
+}
+
+/* Two processes export and compile one model into one cache at the same time. */
+static void two_processes(void **state)
+{
+    (void)state;
+    char cache[TEST_PATH], directory[TEST_PATH], blob[TEST_PATH];
+    test_directory(cache);
+    phlox_model_options options = options_for("npu", WHOLE);
+    options.no_cache = false;
+    options.cache_dir = cache;
+    play("npu=1,meet");
+    const pid_t children[] = {open_elsewhere(&options), open_elsewhere(&options)};
+    int seen = 0;
+    for (int i = 0; i < 3000 && seen < 2; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        seen = 0;
+        test_for_each(notes, see_compiler, &seen);
+    }
+    test_write_text(notes, "compilers", "");
+    assert_int_equal(seen, 2);
+    for (size_t i = 0; i < 2; i++) {
+        int result;
+        assert_int_equal(waitpid(children[i], &result, 0), children[i]);
+        assert_int_equal(result, 0);
+    }
+    read_cache_dir(directory);
+    assert_true(test_exists(test_path(blob, "%s/blob", directory)));
+    play("npu=1");
+    phlox_error error;
+    MUST(try_open(&options, &error));
+    test_remove(cache);
+}
+
+/* ---- calls --------------------------------------------------------------------------------- */
+
+static phlox_model *open_model(const phlox_model_options *options)
+{
+    return family_open(FAMILY "/f32", options);
+}
+
+/* The older call to compile, and the older numbers of types: the same logits. */
+static void older_interfaces(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        const phlox_model_options options = options_for("openvino:CPU", i ? PAIRS : WHOLE);
+        play(i ? "" : "numbers");
+        phlox_model *model = open_model(&options);
+        phlox_session *session = new_session(model);
+        append(session, ids, 10);
+        check(session, 10);
+        append(session, ids + 10, 1);
+        check(session, 11);
+        char *const given = note("properties");
+        assert_string_equal(given, "PERFORMANCE_HINT=LATENCY\nNUM_STREAMS=1\nINFERENCE_NUM_THREADS=2\n");
+        free(given);
+        phlox_session_close(&session);
+        phlox_model_close(&model);
+    }
+}
+
+static void calls_fail(const char *device, const char *what, phlox_status status, const char *word)
+{
+    phlox_error error;
+    char words[64];
+    snprintf(words, sizeof words, "npu,%s", what);
+    play(words);
+    phlox_model_options options = options_for(device, WHOLE);
+    options.max_prompt_len = options.min_response_len = 64;
+    phlox_model *model = open_model(&options);
+    phlox_session *session = new_session(model);
+    append(session, ids, 8);
+    append(session, ids + 8, 1);
+    MUST_FAIL(phlox_session_append(session, ids + 9, 1, NULL, NULL, NULL, &error), status, word);
+    size_t count;
+    phlox_session_ids(session, &count);
+    assert_int_equal(count, 9);
+    assert_non_null(strstr(error.message, device));
+    if (strncmp(what, "gone", 4) != 0) { /* the next call is as if nothing had been */
+        append(session, ids + 9, 1);
+        check(session, 10);
+    }
+    phlox_session_close(&session);
+    phlox_model_close(&model);
+}
+
+static void failing_calls(void **state)
+{
+    (void)state;
+    static const char *const devices[] = {"openvino:CPU", "openvino:NPU"};
+    for (size_t i = 0; i < PX_COUNT(devices); i++) {
+        calls_fail(devices[i], "infer=3", PHLOX_ERROR_DEVICE, "the plugin threw");
+        calls_fail(devices[i], "nan=3", PHLOX_ERROR_DEVICE, "not finite");
+    }
+}
+
+static void vanished_unit(void **state)
+{
+    (void)state;
+    calls_fail("openvino:NPU", "gone=3", PHLOX_ERROR_DEVICE, "phlox devices");
+}
+
+static void other_logits(void **state)
+{
+    (void)state;
+    phlox_error error;
+    play("short");
+    const phlox_model_options options = options_for("openvino:CPU", WHOLE);
+    phlox_model *model = open_model(&options);
+    phlox_session *session = new_session(model);
+    MUST_FAIL(phlox_session_append(session, ids, 2, NULL, NULL, NULL, &error), PHLOX_ERROR_UNSUPPORTED,
+              "phlox export openvino");
+    phlox_session_close(&session);
+    phlox_model_close(&model);
+}
+
+/* ---- sequences ----------------------------------------------------------------------------- */
+
+/* Appends, cuts and turns at random, all of it right. */
+static void walk(phlox_model *model, size_t most)
+{
+    phlox_error error;
+    phlox_session *sessions[2] = {new_session(model), new_session(model)};
+    uint64_t random = 11;
+    for (int i = 0; i < 300; i++) {
+        phlox_session *const session = sessions[test_random(&random) % 3 == 0];
+        size_t count;
+        phlox_session_ids(session, &count);
+        const size_t more = 1 + test_random(&random) % (i % 3 ? 2 : 30);
+        if (count + more > most || test_random(&random) % 5 == 0) {
+            MUST(phlox_session_truncate(session, test_random(&random) % (count + 1), &error));
+            continue;
+        }
+        append(session, ids + count, more);
+        check(session, count + more);
+    }
+    phlox_session_close(&sessions[0]);
+    phlox_session_close(&sessions[1]);
+}
+
+static void sequences_on_cpu(void **state)
+{
+    (void)state;
+    const phlox_model_options options = options_for("openvino:CPU", WHOLE);
+    phlox_model *model = open_model(&options);
+    walk(model, 120);
+    phlox_model_close(&model);
+}
+
+static void sequences_on_npu(void **state)
+{
+    (void)state;
+    play("npu");
+    phlox_model_options options = options_for("npu", WHOLE);
+    options.max_prompt_len = 64;
+    options.min_response_len = 64;
+    phlox_model *model = open_model(&options);
+    walk(model, 127);
+    phlox_model_close(&model);
+}
+
+/* What is dropped stays hidden in the request until it is more than what is kept. */
+static void starts_afresh(void **state)
+{
+    (void)state;
+    phlox_error error;
+    const phlox_model_options options = options_for("openvino:CPU", WHOLE);
+    phlox_model *model = open_model(&options);
+    phlox_session *session = new_session(model);
+    append(session, ids, 20);
+    for (int i = 0; i < 10; i++) {
+        append(session, ids + 20, 80);
+        check(session, 100);
+        MUST(phlox_session_truncate(session, 20, &error));
+    }
+    char *const calls = note("calls");
+    size_t restarts = 0;
+    for (const char *at = calls; (at = strstr(at, "@0 ")); at++) restarts++;
+    assert_in_range(restarts, 2, 4);
+    free(calls);
+    phlox_session_close(&session);
+    phlox_model_close(&model);
+}
+
+/* A prompt in a program that is smaller, and what is too long. */
+static void limits_of_the_npu(void **state)
+{
+    (void)state;
+    phlox_error error;
+    play("npu");
+    phlox_model_options options = options_for("npu", WHOLE);
+    options.max_prompt_len = 64;
+    options.min_response_len = 60; /* of which the plugin makes 64 */
+    phlox_model *model = open_model(&options);
+    phlox_model_info info;
+    phlox_model_get_info(model, &info);
+    assert_int_equal(info.context_size, 127);
+    assert_string_equal(info.device, "openvino:NPU");
+    assert_string_equal(info.device_name, "Fake NPU");
+    assert_string_equal(info.kernels, "OpenVINO 2026.4.1");
+    phlox_session *session = new_session(model);
+    append(session, ids, 70);
+    check(session, 70);
+    char *const calls = note("calls");
+    assert_string_equal(calls, "64@0 1@64 1@65 1@66 1@67 1@68 1@69 ");
+    free(calls);
+    float *const all = calloc(57 * FAKE_VOCAB, sizeof *all);
+    MUST(phlox_session_append(session, ids + 70, 57, all, NULL, NULL, &error));
+    check(session, 127);
+    MUST_FAIL(phlox_session_append(session, ids, 1, NULL, NULL, NULL, &error),
+              PHLOX_ERROR_CONTEXT_FULL, "127");
+    free(all);
+    phlox_session_close(&session);
+    phlox_model_close(&model);
+}
+
+static void weights_of_the_npu(void **state)
+{
+    (void)state;
+    phlox_error error;
+    play("npu");
+    phlox_model_options options = options_for("npu", WHOLE);
+    options.weight_format = PHLOX_WEIGHTS_INT4;
+    options.group_size_fallback = PHLOX_FALLBACK_ADJUST;
+    options.symmetry = PHLOX_ASYM;
+    MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_UNSUPPORTED, "--sym");
+    options.symmetry = PHLOX_SYMMETRY_DEFAULT;
+    options.group_size = 32;
+    MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_UNSUPPORTED, "--group-size");
+    options.group_size = -1;
+    options.ratio = 0.5;
+    MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_UNSUPPORTED, "--ratio");
+    options.ratio = 0;
+    phlox_model *model = open_model(&options); /* symmetric without being asked */
+    phlox_model_info info;
+    phlox_model_get_info(model, &info);
+    assert_non_null(strstr(info.weights, "int4 sym"));
+    phlox_model_close(&model);
+    options = options_for("npu", WHOLE);
+    model = NULL;
+    MUST_FAIL(phlox_model_open(PHLOX_SOURCE_DIR "/tests/golden/openvino/int4-asym", &options, &model,
+                               &error),
+              PHLOX_ERROR_UNSUPPORTED, "--weight-format int4 --sym");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+        TEST(bad_libraries),     TEST(units),           TEST(compiles_fail),    TEST(properties),
+        TEST(keeps_compiles),    TEST(two_processes),   TEST(older_interfaces), TEST(failing_calls),
+        TEST(other_logits),      TEST(sequences_on_cpu), TEST(sequences_on_npu), TEST(starts_afresh),
+        TEST(limits_of_the_npu), TEST(weights_of_the_npu),
+        TEST(vanished_unit), /* last: it stays away */
+#undef TEST
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
