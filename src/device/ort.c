@@ -27,7 +27,8 @@ static phlox_status read_eos(px_device_model *model, const json_t *config, phlox
         const int32_t value = (int32_t)json_integer_value(one);
         PX_TRY(px_ids_add(&model->eos, &value, 1, error));
     }
-    return PHLOX_OK;
+    model->lacks_eos = !model->eos.count;
+    return model->lacks_eos ? px_ids_add(&model->eos, &(int32_t){0}, 1, error) : PHLOX_OK;
 }
 
 static phlox_status read_config(px_device_model *model, const char *path, phlox_error *error)
@@ -77,8 +78,8 @@ static char *overlay(const px_device_model *model, const phlox_model_options *us
     json_t *const json =
         json_pack("{s:{s:i, s:{s:o}}}", "model", "pad_token_id", -1, "decoder", "session_options",
                   session_options(model, user));
-    /* without one it takes that id in its place, and refuses it */
-    if (!model->eos.count) json_object_set_new(json_object_get(json, "model"), "eos_token_id", json_integer(0));
+    /* without one it would take that id in its place, and refuse it */
+    if (model->lacks_eos) json_object_set_new(json_object_get(json, "model"), "eos_token_id", json_integer(0));
     char *const text = json_dumps(json, 0);
     json_decref(json);
     return text;

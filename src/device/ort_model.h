@@ -17,6 +17,7 @@ struct px_device_model {
     /* Of genai_config.json. */
     char logits[64];       /* name of the output */
     px_ids eos;            /* ids that end a text for the runtime's search */
+    bool lacks_eos;        /* there is none: it is given the first one of the vocabulary */
     size_t context_length; /* the most that a generator can be made for */
     bool shares_buffer;    /* keys and values of max_length tokens are allocated at once */
     /* Found out when it was opened. */

@@ -1,7 +1,8 @@
 /*
  * ONNX Runtime GenAI's own CPU provider, where PHLOX_TEST_ORT names the runtime (a library or its directory);
  * else everything is skipped. Truth: the logits of transformers for the members of the family, and the native
- * engine's greedy text of the built-in model.
+ * engine's greedy text of the built-in model. (Under AddressSanitizer the runtime's exceptions need
+ * LD_PRELOAD=libstdc++.so.6: the program is C, and the sanitizer looks for them when it starts.)
  */
 #include "engine/family.h"
 
