@@ -64,6 +64,8 @@ phlox_status px_openvino_start(const phlox_model_options *user, px_openvino_api 
 /* Takes the name of a unit, "gpu.0", as OpenVINO writes it. */
 void px_openvino_name_unit(px_device_model *model, const char *unit);
 bool px_openvino_is_npu(const char *unit);
+/* An address on the PCI bus, as OpenVINO writes it, in the system's form; "" when it is none. */
+void px_openvino_pci(const char *text, char *out, size_t size);
 /* The version of the unit's driver, or "". */
 void px_openvino_driver(const px_device_model *model, char *out, size_t size);
 /* Fails unless the unit is there. */

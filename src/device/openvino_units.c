@@ -62,15 +62,27 @@ static uint64_t memory_of(const px_openvino_api *api, const ov_core_t *core, con
     return px_openvino_property(api, core, unit, key, text, sizeof text) ? strtoull(text, NULL, 10) : 0;
 }
 
+/* "{domain: 0 bus: 3 device: 0x0 function: 0}" as the system writes addresses, "0000:03:00.0". */
+void px_openvino_pci(const char *text, char *out, size_t size)
+{
+    unsigned domain, bus, device, function;
+    out[0] = 0;
+    if (sscanf(text, "{domain: %8u bus: %8u device: %8x function: %8u}", &domain, &bus, &device, &function) == 4 &&
+        domain <= 0xffff && bus <= 0xff && device <= 0x1f && function <= 7)
+        snprintf(out, size, "%04x:%02x:%02x.%x", domain, bus, device, function);
+}
+
 static void describe_unit(const px_openvino_api *api, const ov_core_t *core, const char *name,
                           px_unit *out)
 {
     *out = (px_unit){.kind = strncmp(name, "NPU", 3) == 0   ? PX_UNIT_NPU
                              : strncmp(name, "GPU", 3) == 0 ? PX_UNIT_GPU
                                                             : PX_UNIT_CPU};
+    char pci[96];
     snprintf(out->unit, sizeof out->unit, "%s", name);
     px_openvino_property(api, core, name, "FULL_DEVICE_NAME", out->name, sizeof out->name);
-    px_openvino_property(api, core, name, "DEVICE_PCI_INFO", out->pci, sizeof out->pci);
+    if (px_openvino_property(api, core, name, "DEVICE_PCI_INFO", pci, sizeof pci))
+        px_openvino_pci(pci, out->pci, sizeof out->pci);
     if (out->kind != PX_UNIT_CPU)
         px_openvino_property(api, core, name,
                              out->kind == PX_UNIT_NPU ? "NPU_DRIVER_VERSION" : "DRIVER_VERSION",
