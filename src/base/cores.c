@@ -13,14 +13,12 @@ static const double worth = 0.6; /* of a core's speed, to share its work */
 /* The number at the beginning of a file; -1 when there is none. */
 static int64_t read_number(const char *root, int cpu, const char *name)
 {
-    char path[512];
+    char path[512], text[64];
+    size_t length;
     int64_t value;
     snprintf(path, sizeof path, "%s/cpu%d/%s", root, cpu, name);
-    FILE *const file = fopen(path, "r");
-    if (!file) return -1;
-    const bool is_there = fscanf(file, "%" SCNd64, &value) == 1;
-    fclose(file);
-    return is_there ? value : -1;
+    if (px_read_text(path, text, sizeof text, &length, NULL) != PHLOX_OK) return -1;
+    return sscanf(text, "%" SCNd64, &value) == 1 ? value : -1;
 }
 
 /* Names the core of a hardware thread: the list of those that share it begins with the lowest. */

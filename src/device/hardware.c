@@ -23,10 +23,14 @@ struct names {
     size_t count, most;
 };
 
+/* Names are shown and become parts of paths: others than those of devices and nodes are passed over. */
 static bool keep_name(void *user, const char *name)
 {
+    static const char plain[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:._-";
     struct names *const names = user;
-    if (strncmp(name, names->start, strlen(names->start)) != 0 || strlen(name) >= NAME_SIZE) return true;
+    if (strncmp(name, names->start, strlen(names->start)) != 0 || strlen(name) >= NAME_SIZE ||
+        name[strspn(name, plain)])
+        return true;
     snprintf(names->names[names->count++], NAME_SIZE, "%s", name);
     return names->count < names->most;
 }
@@ -352,6 +356,13 @@ static void read_nvidia(const char *root, px_hardware *unit)
     if (minor < 256) snprintf(unit->node, sizeof unit->node, "/dev/nvidia%" PRIu64, minor);
 }
 
+/* The version of a driver that comes with the kernel. */
+static void copy_release(const px_hardware_list *list, px_hardware *unit)
+{
+    snprintf(unit->driver_version, sizeof unit->driver_version, "%.63s", list->system.kernel);
+    px_make_printable(unit->driver_version); /* a character may have been cut */
+}
+
 static void read_driver(const px_hardware_list *list, px_hardware *unit)
 {
     char name[NAME_SIZE];
@@ -360,8 +371,7 @@ static void read_driver(const px_hardware_list *list, px_hardware *unit)
     if (!unit->driver[0]) return;
     if (!px_root_line(root, unit->driver_version, sizeof unit->driver_version, "/sys/module/%s/version",
                       unit->driver))
-        snprintf(unit->driver_version, sizeof unit->driver_version, "%.*s",
-                 (int)sizeof unit->driver_version - 1, list->system.kernel);
+        copy_release(list, unit);
     px_root_line(root, unit->firmware, sizeof unit->firmware, "%s/%s/fw_version", pci_devices, unit->pci);
     if (strcmp(unit->driver, "nvidia") == 0) {
         read_nvidia(root, unit);
@@ -471,7 +481,7 @@ static void add_platform(px_hardware_list *list, const px_user *user, px_unit_ki
             snprintf(unit.vendor_name, sizeof unit.vendor_name, "%s", known[j].vendor);
             snprintf(unit.name, sizeof unit.name, "%s %s", known[j].vendor, known[j].name);
         }
-        snprintf(unit.driver_version, sizeof unit.driver_version, "%.63s", list->system.kernel);
+        copy_release(list, &unit);
         snprintf(unit.node, sizeof unit.node, "/dev/%s/%.16s", is_npu ? "accel" : "dri", names[i]);
         read_node(list->root, user, &unit);
         list->units[list->count++] = unit;

@@ -219,6 +219,7 @@ static void judge_way(const px_hardware_list *list, const px_hardware *unit, con
         shown = find_unit(list, unit, way, &runtime->units);
     out->is_listed = shown || is_native;
     if (shown) snprintf(out->device, sizeof out->device, "%s:%s", way->device, shown->unit);
+    px_make_printable(out->device);
     /* What works is not to be argued with, wherever its parts may lie. */
     if (out->is_listed && way->shows_hardware) {
         out->is_usable = true;

@@ -2,6 +2,7 @@
 #include "tree.h"
 
 #include "device/hardware.h"
+#include "device/openvino_model.h"
 
 #include <phlox/tools.h>
 
@@ -305,6 +306,25 @@ static void several_of_a_kind(void **state)
     close_machine(m);
 }
 
+static void addresses_of_openvino(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"{domain: 0 bus: 3 device: 0x0 function: 0}", "0000:03:00.0"},
+        {"{domain: 10 bus: 195 device: 0x1f function: 7}", "000a:c3:1f.7"},
+        {"{domain: 0 bus: 256 device: 0x0 function: 0}", ""},
+        {"{domain: -1 bus: 3 device: 0x0 function: 0}", ""},
+        {"{domain: 0 bus: 3", ""},
+        {"0000:03:00.0", ""},
+        {"", ""},
+    };
+    char out[16];
+    for (size_t i = 0; i < PX_COUNT(cases); i++) {
+        px_openvino_pci(cases[i][0], out, sizeof out);
+        assert_string_equal(out, cases[i][1]);
+    }
+}
+
 /* ---- AMD, NVIDIA, others ------------------------------------------------------------------- */
 
 static void ryzen(void **state)
@@ -496,7 +516,9 @@ static void hostile_trees(void **state)
         "/proc/cpuinfo",     "/proc/meminfo",             "/proc/sys/kernel/osrelease",
         "/proc/self/limits", "/sys/devices/system/cpu/online",
         "/sys/class/power_supply/BAT0/capacity",          "/sys/class/power_supply/BAT0/type",
-        "/sys/bus/pci/devices/0000:00:0b.0",
+        "/sys/bus/pci/devices/0000:00:0b.0",              "/dev/accel/accel0",
+        "/sys/devices/system/cpu/cpu0/topology/thread_siblings_list",
+        "/sys/devices/system/cpu/cpu1/cpufreq/cpuinfo_max_freq",
     };
     static const char fillers[] = {'A', '0', ' ', ':', '\n', '\0', '\xff', '\t', '9'};
     px_runtime_seen *seen = make_runtimes();
@@ -528,6 +550,27 @@ static void hostile_trees(void **state)
     free(seen);
 }
 
+/* A driver's name that would control the terminal, a release that is cut in a character, a node of another name. */
+static void unprintable_names(void **state)
+{
+    (void)state;
+    struct machine *m = open_machine("meteor-lake", true);
+    char path[TEST_PATH], release[70];
+    memset(release, 'x', sizeof release);
+    memcpy(release + 62, "\xc3\xa4\n", 4);
+    test_write(test_path(path, "%s/proc/sys/kernel/osrelease", m->root), release, strlen(release));
+    assert_int_equal(remove(test_path(path, "%s/sys/bus/pci/devices/0000:00:02.0/driver", m->root)), 0);
+    assert_int_equal(symlink("drivers/i915\033[2J", path), 0);
+    test_remove(test_path(path, "%s/sys/devices/pci0000:00/0000:00:0b.0/accel", m->root));
+    tree_add(m->root, "file /sys/devices/pci0000:00/0000:00:0b.0/accel/accel\033/dev 261:0\\n");
+    look(m);
+    assert_string_equal(get(m, PX_UNIT_GPU)->driver, "i915?[2J");
+    assert_string_equal(get(m, PX_UNIT_NPU)->node, "");
+    assert_int_equal(strlen(get(m, PX_UNIT_NPU)->driver_version), 63);
+    assert_int_equal(get(m, PX_UNIT_NPU)->driver_version[62], '?');
+    close_machine(m);
+}
+
 /* More units than there are places for. */
 static void very_many(void **state)
 {
@@ -542,6 +585,7 @@ static void very_many(void **state)
         snprintf(line, sizeof line, "file /sys/bus/pci/devices/%04x:00:00.0/device 0x2684\\n", i);
         tree_add(m->root, line);
     }
+    tree_add(m->root, "file /sys/bus/pci/devices/\033[2J/class 0x030000\\n"); /* no name of a device */
     tree_add(m->root, "file /sys/devices/system/cpu/online 0-99999999999999999999,5-3,7-\\n");
     look(m);
     assert_int_equal(m->list.count, PX_MOST_HARDWARE);
@@ -555,10 +599,11 @@ int main(void)
         cmocka_unit_test(everything_right), cmocka_unit_test(no_permission),
         cmocka_unit_test(only_root_may),    cmocka_unit_test(no_driver),
         cmocka_unit_test(runtime_fails),    cmocka_unit_test(several_of_a_kind),
+        cmocka_unit_test(addresses_of_openvino),
         cmocka_unit_test(ryzen),            cmocka_unit_test(nvidia),
         cmocka_unit_test(virtual_machines), cmocka_unit_test(snapdragon),
         cmocka_unit_test(pci_ids),          cmocka_unit_test(hostile_trees),
-        cmocka_unit_test(very_many),
+        cmocka_unit_test(very_many),        cmocka_unit_test(unprintable_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,6 +32,10 @@ PCI_IDS = (
     "C 03  Display controller\n"
 )
 
+NVRM = ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 01:44:30 UTC 2024\n"
+        "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n")
+MODEL = "Model: \t\t NVIDIA GeForce RTX 4090\nIRQ:   \t\t 95\nDevice Minor: \t 0\n"
+
 INTEL_FLAGS = "fpu sse4_2 fma f16c avx avx2 avx_vnni"
 ZEN5_FLAGS = "fpu sse4_2 fma f16c avx avx2 avx512f avx512dq avx512bw avx512vl avx512_bf16 avx512_vnni avx_vnni"
 
@@ -207,11 +211,8 @@ def write_all():
     nvidia("6.1.0-26-amd64", "nouveau").write("nvidia-nouveau")
 
     tree = nvidia("6.1.0-26-amd64", "nvidia")
-    tree.file("/proc/driver/nvidia/version",
-              "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 01:44:30 UTC 2024\n"
-              "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n")
-    tree.file("/proc/driver/nvidia/gpus/0000:01:00.0/information",
-              "Model: \t\t NVIDIA GeForce RTX 4090\nIRQ:   \t\t 95\nDevice Minor: \t 0\n")
+    tree.file("/proc/driver/nvidia/version", NVRM)
+    tree.file("/proc/driver/nvidia/gpus/0000:01:00.0/information", MODEL)
     tree.file("/sys/module/nvidia/version", "550.54.14\n")
     tree.node("/dev/nvidia0", 0o666)
     tree.file("/usr/lib/x86_64-linux-gnu/libcuda.so.1", "")
@@ -235,4 +236,34 @@ def write_all():
     Tree().write("nothing")
 
 
+def write_seeds():
+    """The files of some trees as tests/fuzz/fuzz_hardware.c reads them: the place of the name, three bytes of
+    length and the bytes, eight files a seed."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    corpus = os.path.join(here, "..", "fuzz", "corpus", "hardware")
+    with open(os.path.join(here, "..", "fuzz", "fuzz_hardware.c")) as source:
+        listed = source.read().split("names[] = {")[1].split("};")[0]
+    names = [("/sys/bus/pci/devices/" if part.startswith("PCI") else "") + part.split('"')[1]
+             for part in listed.replace("\n", " ").split(",") if '"' in part]
+    os.makedirs(corpus, exist_ok=True)
+    machines = {"meteor-lake": meteor_lake(), "ryzen": ryzen_ai(0x17f0, "AMD Ryzen AI 9 HX 370"),
+                "nvidia": nvidia("6.1.0-26-amd64", "nvidia")}
+    nvidia_files = {"/proc/driver/nvidia/version": NVRM, "/proc/driver/nvidia/gpus/0000:00:02.0/information": MODEL}
+    for machine, tree in sorted(machines.items()):
+        files = {}
+        for line in tree.lines.values():
+            kind, path, content = (line + " ").split(" ", 2)
+            if kind == "file":
+                files[path] = content.rstrip(" ").replace("\\n", "\n").replace("@GID@", "105").encode()
+        if machine == "nvidia":
+            files.update({path: text.encode() for path, text in nvidia_files.items()})
+        found = [(place, files[name]) for place, name in enumerate(names) if name in files]
+        for first in range(0, len(found), 8):
+            seed = b"".join(bytes([place]) + len(content).to_bytes(3, "little") + content
+                            for place, content in found[first:first + 8])
+            with open(os.path.join(corpus, "%s-%d" % (machine, first // 8)), "wb") as out:
+                out.write(seed)
+
+
 write_all()
+write_seeds()
