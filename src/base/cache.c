@@ -285,7 +285,7 @@ phlox_status px_cache_create(const char *directory, uint64_t limit, const px_cac
         if (writer) writer_free(writer);
         return status;
     }
-    memcpy(writer->sections, sections, count * sizeof *sections);
+    if (count) memcpy(writer->sections, sections, count * sizeof *sections);
     struct header *const header = &writer->header;
     memcpy(header->magic, magic, sizeof magic);
     header->version = VERSION;
