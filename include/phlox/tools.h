@@ -417,6 +417,27 @@ PHLOX_API const phlox_unit_reading *phlox_meter_sample(phlox_meter *meter, size_
 PHLOX_API const float *phlox_meter_cores(const phlox_meter *meter, size_t *count);
 PHLOX_API void phlox_meter_close(phlox_meter **meter);
 
+/* What the units did over a span of time. */
+typedef struct phlox_usage_report {
+    double seconds;
+    size_t count;
+    /* utilisation, clock and watts are means over the span, joules is what was used in it, and memory_used
+     * the most of it; the rest is as it was at the end. */
+    phlox_unit_reading units[PHLOX_MOST_UNITS];
+    /* The sum over units whose energy is known and is not in another's; NAN where there is none. With watts
+     * the mean. */
+    double joules, watts;
+    char measured[96]; /* the units in that sum: "CPU, GPU.1"; "" */
+} phlox_usage_report;
+
+typedef struct phlox_usage phlox_usage;
+
+/* Begins a span, in which a thread takes ten samples a second. The meter is not to be used otherwise until
+ * phlox_usage_end(); with NULL one is opened for this process. */
+PHLOX_API phlox_status phlox_usage_begin(phlox_meter *meter, phlox_usage **out, phlox_error *error);
+/* Ends it and frees it. `report` may be NULL. */
+PHLOX_API void phlox_usage_end(phlox_usage **usage, phlox_usage_report *report);
+
 /* ---- cache --------------------------------------------------------------------------------- */
 
 typedef struct phlox_cache_entry {

@@ -1,14 +1,10 @@
 /* What the units of the machine are doing, on the clock of the system. */
-#include "device/meter/meter.h"
+#include "api/meter.h"
 
 #include "base/memory.h"
 #include "base/os.h"
 
 #include <stdlib.h>
-
-struct phlox_meter {
-    px_meter *meter;
-};
 
 phlox_status phlox_meter_open(const char *root, int64_t pid, phlox_meter **out, phlox_error *error)
 {
