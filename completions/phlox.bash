@@ -48,7 +48,7 @@ _phlox()
 
     if [[ -z $words && $word == -* ]]; then
         case $command in
-        run) words="--model $model $generation --raw --system --ids --json --quiet --help" ;;
+        run) words="--model $model $generation --raw --system --ids --json --stats --quiet --help" ;;
         info) words="$model --at --json --help" ;;
         tokenize) words="$model --raw --bos --json --help" ;;
         detokenize) words="$model --raw --help" ;;

@@ -1,6 +1,5 @@
-#include "cli.h"
+#include "run_stats.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +7,7 @@
 struct request {
     cli_args args;
     const char *model, *system, *ids_text;
-    bool raw, as_json, quiet;
+    bool raw, as_json, quiet, stats;
     const char **stops;
     size_t stop_count;
 };
@@ -148,19 +147,14 @@ static const char *stop_name(phlox_stop_reason stop)
     return names[stop];
 }
 
-static double rate(uint64_t tokens, double seconds)
-{
-    return seconds > 0 ? (double)tokens / seconds : 0;
-}
-
 static void print_statistics(const phlox_model_info *info, const phlox_statistics *s,
                              size_t used)
 {
     fprintf(stderr, "%s %s, %d threads | %s, %s | context %zu of %d | prefill %llu tokens, "
             "%.1f tok/s | decode %llu tokens, %.1f tok/s", info->device, info->kernels,
             info->threads, info->path[0] ? info->path : info->form, info->weights, used, info->context_size, (unsigned long long)s->prefill_tokens,
-            rate(s->prefill_tokens, s->prefill_seconds), (unsigned long long)s->decode_tokens,
-            rate(s->decode_tokens, s->decode_seconds));
+            run_rate(s->prefill_tokens, s->prefill_seconds), (unsigned long long)s->decode_tokens,
+            run_rate(s->decode_tokens, s->decode_seconds));
     if (s->drafted_tokens)
         fprintf(stderr, " | accepted %llu of %llu drafted", (unsigned long long)s->accepted_tokens,
                 (unsigned long long)s->drafted_tokens);
@@ -177,10 +171,11 @@ static void print_statistics(const phlox_model_info *info, const phlox_statistic
     fputc('\n', stderr);
 }
 
-static int print_json(const struct answer *answer, const phlox_model_info *info,
-                      const phlox_statistics *s, const phlox_generate_result *result,
-                      size_t prompt_count)
+static int print_json(const struct answer *answer, const run_stats *stats,
+                      const phlox_generate_result *result, size_t prompt_count)
 {
+    const phlox_model_info *const info = stats->info;
+    const phlox_statistics *const s = stats->statistics;
     json_t *const text = json_stringn(answer->text ? answer->text : "", answer->size);
     json_t *const json = json_pack(
         "{s:o, s:s, s:I, s:I, s:O, s:{s:s, s:s, s:s, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I}}",
@@ -188,8 +183,8 @@ static int print_json(const struct answer *answer, const phlox_model_info *info,
         "generated_tokens", (json_int_t)result->tokens, "tokens", answer->tokens, "statistics",
         "device", info->device, "kernels", info->kernels, "weights", info->weights,
         "load_seconds", info->load_seconds, "prefill_tokens_per_second",
-        rate(s->prefill_tokens, s->prefill_seconds), "decode_tokens_per_second",
-        rate(s->decode_tokens, s->decode_seconds), "rope_recomputes",
+        run_rate(s->prefill_tokens, s->prefill_seconds), "decode_tokens_per_second",
+        run_rate(s->decode_tokens, s->decode_seconds), "rope_recomputes",
         (json_int_t)s->rope_recomputes, "context_shifts", (json_int_t)s->context_shifts,
         "speculated_steps", (json_int_t)s->speculated_steps, "drafted_tokens",
         (json_int_t)s->drafted_tokens, "accepted_tokens", (json_int_t)s->accepted_tokens,
@@ -202,6 +197,7 @@ static int print_json(const struct answer *answer, const phlox_model_info *info,
     if (phlox_get_process_memory(&memory))
         json_object_set_new(json_object_get(json, "statistics"), "peak_rss_bytes",
                             json_integer((json_int_t)memory.peak));
+    run_stats_json(stats, json_object_get(json, "statistics"));
     json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     putchar('\n');
     json_decref(json);
@@ -245,19 +241,23 @@ static phlox_status generate(phlox_model *model, phlox_session *session,
 
 static int finish(const struct request *request, const phlox_model *model,
                   const phlox_session *session, const struct answer *answer,
-                  const phlox_generate_result *result, size_t prompt_count)
+                  const phlox_generate_result *result, size_t prompt_count,
+                  const phlox_usage_report *usage)
 {
     int code = EXIT_OK;
     phlox_model_info info;
     phlox_statistics statistics;
-    size_t used;
+    run_stats stats = {&info, &statistics, usage, 0, result->tokens};
     phlox_model_get_info(model, &info);
     phlox_session_statistics(session, &statistics);
-    phlox_session_ids(session, &used);
-    if (request->as_json) code = print_json(answer, &info, &statistics, result, prompt_count);
+    phlox_session_ids(session, &stats.context_used);
+    if (request->as_json) code = print_json(answer, &stats, result, prompt_count);
     else if (!answer->ends_line) putchar('\n');
     fflush(stdout);
-    if (!request->quiet && !request->as_json) print_statistics(&info, &statistics, used);
+    if (!request->quiet && !request->as_json) {
+        if (request->stats) run_stats_print(&stats);
+        else print_statistics(&info, &statistics, stats.context_used);
+    }
     if (result->stop == PHLOX_STOP_CONTEXT) {
         fprintf(stderr, "phlox: the answer ends because the context of %d tokens is full; raise "
                 "--context-size, or use --context-shift\n", info.context_size);
@@ -279,6 +279,8 @@ static int answer_prompt(struct request *request, phlox_model *model, phlox_text
     size_t count = 0;
     phlox_text *const stops = calloc(request->stop_count + 1, sizeof *stops);
     cli_progress_bar bar = {0};
+    phlox_usage *usage = NULL;
+    phlox_usage_report report;
     int code = EXIT_FAILED;
     phlox_status status = stops ? phlox_session_create(model, &session, &error)
                                 : cli_no_memory(request->stop_count * sizeof *stops, &error);
@@ -287,14 +289,18 @@ static int answer_prompt(struct request *request, phlox_model *model, phlox_text
     if (status == PHLOX_OK && !count) {
         code = cli_usage("run", "the prompt is empty");
     } else {
+        /* An answer is no worse for not being measured. */
+        const bool measures = status == PHLOX_OK && request->stats && (request->as_json || !request->quiet) &&
+                              phlox_usage_begin(NULL, &usage, NULL) == PHLOX_OK;
         if (status == PHLOX_OK)
             status = phlox_session_append(session, ids, count, NULL, cli_progress, &bar, &error);
         cli_progress_end(&bar);
         if (status == PHLOX_OK)
             status = generate(model, session, request, stops, &answer, &result, &error);
-        code = status == PHLOX_OK
-                   ? finish(request, model, session, &answer, &result, count)
-                   : cli_fail(&error);
+        phlox_usage_end(&usage, &report);
+        code = status == PHLOX_OK ? finish(request, model, session, &answer, &result, count,
+                                           measures ? &report : NULL)
+                                  : cli_fail(&error);
     }
     cli_cancels(NULL);
     json_decref(answer.tokens);
@@ -377,6 +383,8 @@ static int run(int argc, char **argv)
          .list = &request.stops, .list_count = &request.stop_count},
         {.option = {"json", NULL, "one JSON object with text, tokens and statistics"},
          .is_given = &request.as_json},
+        {.option = {"stats", NULL, "a table of statistics: speed, and what each unit did and used"},
+         .is_given = &request.stats},
         {.option = {"quiet", NULL, "no statistics"}, .letter = 'q', .is_given = &request.quiet},
         {.option = {NULL, NULL, NULL}},
     };

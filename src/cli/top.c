@@ -1,6 +1,5 @@
 #include "top.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -94,7 +93,7 @@ static void set_count(json_t *json, const char *key, double value)
     if (!isnan(value)) json_object_set_new(json, key, json_integer((json_int_t)value));
 }
 
-static json_t *unit_json(const phlox_unit_reading *r)
+json_t *top_unit_json(const phlox_unit_reading *r)
 {
     static const char *const kinds[] = {"cpu", "gpu", "npu"};
     static const char *const scopes[] = {"machine", "user", "process"};
@@ -134,7 +133,7 @@ static int print_json(const phlox_meter *meter, const phlox_unit_reading *units,
 {
     json_t *const list = json_array();
     for (size_t i = 0; i < count; i++) {
-        json_t *const unit = unit_json(&units[i]);
+        json_t *const unit = top_unit_json(&units[i]);
         if (units[i].kind == PHLOX_UNIT_CPU) json_object_set_new(unit, "cores", cores_json(meter));
         json_array_append_new(list, unit);
     }
