@@ -314,6 +314,8 @@ typedef struct phlox_statistics {
     uint64_t speculated_steps; /* decode steps that had drafted tokens in them */
     uint64_t drafted_tokens, accepted_tokens; /* accepted: drafted, and right */
     uint64_t huge_page_bytes;  /* of the model's weights that are in pages of 2 MB */
+    double first_token_seconds; /* of the last generation: from the beginning of the append before it to its
+                                   first token; 0: none yet */
 } phlox_statistics;
 
 PHLOX_API void phlox_session_statistics(const phlox_session *session, phlox_statistics *out);

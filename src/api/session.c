@@ -1,4 +1,5 @@
 #include "api/model.h"
+#include "base/os.h"
 #include "generate/generate.h"
 
 phlox_status phlox_session_create(phlox_model *model, phlox_session **out, phlox_error *error)
@@ -33,6 +34,7 @@ phlox_status phlox_session_append(phlox_session *session, const int32_t *ids, si
                                   phlox_error *error)
 {
     atomic_store(&session->cancelled, false);
+    session->appended = px_seconds();
     return px_session_append(session, ids, count, all, progress, progress_user, error);
 }
 
@@ -40,7 +42,10 @@ phlox_status phlox_session_append_batch(phlox_session *const *sessions, const in
                                         const size_t *counts, size_t session_count,
                                         phlox_error *error)
 {
-    for (size_t i = 0; i < session_count; i++) atomic_store(&sessions[i]->cancelled, false);
+    for (size_t i = 0; i < session_count; i++) {
+        atomic_store(&sessions[i]->cancelled, false);
+        sessions[i]->appended = px_seconds();
+    }
     return px_session_append_batch(sessions, ids, counts, session_count, error);
 }
 

@@ -1,5 +1,6 @@
 #include "generate/generate.h"
 
+#include "base/os.h"
 #include "generate/sampler.h"
 #include "text/utf8.h"
 
@@ -186,6 +187,7 @@ static phlox_status step(struct generation *g, bool *done, phlox_error *error)
     const size_t top_count = PX_MIN((size_t)g->options->top_logprobs, (size_t)vocab);
     px_logprobs(session->logits, vocab, id, &token, top, top_count);
     PX_TRY(px_session_push(session, id, error));
+    if (!g->tokens) session->statistics.first_token_seconds = px_seconds() - session->appended;
     g->tokens++;
     g->kept++;
 
@@ -269,7 +271,9 @@ phlox_status px_generate(phlox_session *session, const phlox_generate_options *o
         status = px_text_stream_create(tokenizer, px_tokenizer_is_control(tokenizer, last), false,
                                        &g.stream, error);
     }
+    if (!session->appended) session->appended = px_seconds();
     if (status == PHLOX_OK) status = run(&g, error);
+    session->appended = 0;
     px_speculator_learn(&session->speculator, &g.step);
     px_session_forget_ahead(session);
     px_sampler_free(g.sampler);

@@ -52,6 +52,7 @@ struct phlox_session {
     px_speculator speculator;
     px_draft_fn *draft; /* NULL: prompt lookup; tests put theirs here */
     void *draft_user;
+    double appended; /* when the last append began; 0: there was none since the last generation */
     phlox_statistics statistics;
 };
 
