@@ -218,12 +218,13 @@ static phlox_status measure_large(struct opened *opened, const px_checkpoint *ch
     return PHLOX_OK;
 }
 
-static phlox_status try_large(const px_device *device, const char *unit,
+static phlox_status try_large(const px_device *device, const char *unit, const px_known_answer *known,
                               const phlox_model_options *user, px_trial *out, phlox_error *error)
 {
+    static const phlox_text usual = {large_config, sizeof large_config - 1};
     px_checkpoint *checkpoint = NULL;
     struct opened opened;
-    PX_TRY(px_checkpoint_computed((phlox_text){large_config, sizeof large_config - 1}, &checkpoint, error));
+    PX_TRY(px_checkpoint_computed(known->large.size ? known->large : usual, &checkpoint, error));
     phlox_status status = open_it(device, unit, checkpoint, user, &opened, error);
     if (status == PHLOX_OK) {
         status = measure_large(&opened, checkpoint, out, error);
@@ -250,7 +251,7 @@ void px_trial_run(const px_device *device, const char *unit, const px_checkpoint
     phlox_error error;
     start(device, unit, out);
     phlox_status status = try_small(device, unit, model, known, user, out, &error);
-    if (status == PHLOX_OK) status = try_large(device, unit, user, out, &error);
+    if (status == PHLOX_OK) status = try_large(device, unit, known, user, out, &error);
     finish(out, status, &error);
 }
 

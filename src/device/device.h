@@ -117,6 +117,7 @@ typedef struct px_known_answer {
     const int32_t *ids;  /* [prompt + steps - 1]: a prompt, then the first ids of the greedy answer */
     size_t prompt, steps;
     const float *logits; /* [steps, vocab]: behind the prompt, and behind each of those ids */
+    phlox_text large;    /* config.json of the network that is measured; size 0: two layers of Phi-3-mini's size */
 } px_known_answer;
 
 /* What became of trying a device. */
