@@ -10,6 +10,8 @@
 #include "device/ort.h"
 #include "device/ort_model.h"
 
+#include <jansson.h>
+
 static const double exact_bound = 2e-4; /* of the logits, which are about 8: 1.5e-5 was seen */
 
 static const char *runtime_path(void)
@@ -191,6 +193,55 @@ static void sessions_do_not_disturb_each_other(void **state)
     }
 }
 
+/* ---- the length at which real models change ------------------------------------------------- */
+
+/* phi4-mini with the original context of the real one. */
+static void make_long_member(char directory[TEST_PATH])
+{
+    char path[TEST_PATH];
+    test_directory(directory);
+    test_copy(FAMILY "/phi4-mini", directory);
+    json_t *const config = json_load_file(test_path(path, "%s/config.json", directory), 0, NULL);
+    assert_non_null(config);
+    json_object_set_new(config, "original_max_position_embeddings", json_integer(4096));
+    json_object_set_new(config, "max_position_embeddings", json_integer(16384));
+    assert_int_equal(json_dump_file(config, path, 0), 0);
+    json_decref(config);
+}
+
+static void crosses_4096_tokens(void **state)
+{
+    (void)state;
+    if (!runtime_path()) skip();
+    /* a length to cut back to, then tokens to append */
+    static const size_t steps[][2] = {{0, 4094}, {4094, 1}, {4095, 1}, {4096, 1}, {4097, 1}, {4098, 40},
+                                      {4090, 3}, {4093, 100}, {0, 4300}, {4100, 1}, {50, 4100}};
+    static int32_t ids[4400];
+    uint64_t random = 1;
+    for (size_t i = 0; i < PX_COUNT(ids); i++) ids[i] = (int32_t)(test_random(&random) % 203);
+    char directory[TEST_PATH];
+    make_long_member(directory);
+    const phlox_model_options native = family_options(), ort = ort_options("ort:cpu");
+    phlox_model *models[] = {family_open(directory, &native), family_open(directory, &ort)};
+    phlox_session *sessions[2] = {NULL};
+    phlox_error error;
+    for (int m = 0; m < 2; m++) MUST(phlox_session_create(models[m], &sessions[m], &error));
+    for (size_t i = 0; i < PX_COUNT(steps); i++) {
+        for (int m = 0; m < 2; m++) {
+            MUST(phlox_session_truncate(sessions[m], steps[i][0], &error));
+            MUST(phlox_session_append(sessions[m], ids + steps[i][0], steps[i][1], NULL, NULL, NULL, &error));
+        }
+        char what[64];
+        snprintf(what, sizeof what, "%zu tokens behind %zu", steps[i][1], steps[i][0]);
+        test_close(what, phlox_session_logits(sessions[1]), phlox_session_logits(sessions[0]), 203, exact_bound);
+    }
+    for (int m = 0; m < 2; m++) {
+        phlox_session_close(&sessions[m]);
+        phlox_model_close(&models[m]);
+    }
+    test_remove(directory);
+}
+
 /* ---- integers ------------------------------------------------------------------------------ */
 
 /* The largest difference of ort:cpu from the native engine with --exact, of the same weights. */
@@ -362,6 +413,7 @@ int main(void)
         cmocka_unit_test(equals_transformers),
         cmocka_unit_test(goes_on_by_the_runtimes_choice),
         cmocka_unit_test(sessions_do_not_disturb_each_other),
+        cmocka_unit_test(crosses_4096_tokens),
         cmocka_unit_test(integers_near_the_native_engine),
 #ifdef PHLOX_HAS_BUILTIN
         cmocka_unit_test(same_text_as_the_native_engine),
