@@ -106,8 +106,8 @@ void px_patch_mapped(const char *path, const px_map *map, uint64_t offset, const
                      size_t size);
 void px_remove_mapped(const char *path, const px_map *map);
 
-/* Sets a variable of this process's environment, for libraries that read it when they are opened. Threads
- * that read the environment meanwhile may see either state. */
+/* Sets a variable of this process's environment, for libraries that read it when they are opened. Does nothing
+ * when it has the value; else no other thread may read the environment meanwhile. */
 phlox_status px_environment_set(const char *name, const char *value, phlox_error *error);
 
 /* Reads a decimal number whatever the locale; false unless it is the whole text. */

@@ -426,6 +426,8 @@ bool px_read_real(const char *text, double *out)
 
 phlox_status px_environment_set(const char *name, const char *value, phlox_error *error)
 {
+    const char *const before = getenv(name);
+    if (before && strcmp(before, value) == 0) return PHLOX_OK;
     return setenv(name, value, 1) == 0 ? PHLOX_OK : px_fail_memory(error, strlen(name) + strlen(value));
 }
 

@@ -487,6 +487,20 @@ static void waits_end(void **state)
     px_monitor_free(monitor);
 }
 
+static void environment(void **state)
+{
+    (void)state;
+    phlox_error error;
+    unsetenv("PHLOX_TEST_VARIABLE");
+    MUST(px_environment_set("PHLOX_TEST_VARIABLE", "1", &error));
+    const char *const first = getenv("PHLOX_TEST_VARIABLE");
+    assert_string_equal(first, "1");
+    MUST(px_environment_set("PHLOX_TEST_VARIABLE", "1", &error));
+    assert_ptr_equal(getenv("PHLOX_TEST_VARIABLE"), first); /* it was left alone */
+    MUST(px_environment_set("PHLOX_TEST_VARIABLE", "0", &error));
+    assert_string_equal(getenv("PHLOX_TEST_VARIABLE"), "0");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -497,6 +511,7 @@ int main(void)
         TEST(touches_only_what_was_mapped), TEST(reads_numbers), TEST(memory_of_groups), TEST(memory_in_use),
         TEST(names_of_every_kind), TEST(texts_of_unknown_size), cmocka_unit_test(waits_end),
         cmocka_unit_test(libraries_are_opened), cmocka_unit_test(patterns_find_paths),
+        cmocka_unit_test(environment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
