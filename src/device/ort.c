@@ -164,12 +164,21 @@ static void set_capacity(px_device_model *model, const phlox_model_options *user
     model->least_capacity = asked ? asked : PX_MAX(LEAST_CAPACITY, cheap);
 }
 
+/* DirectML's attention has no sliding window, so that texts longer than it are not for it. */
+static void limit_to_window(px_device_model *model)
+{
+    const size_t window = (size_t)model->checkpoint->desc.sliding_window;
+    model->lacks_window = model->provider.graph == PHLOX_PROVIDER_DML && window && window < model->context_length;
+    if (model->lacks_window) model->context_length = window;
+}
+
 static phlox_status open_directory(px_device_model *model, const char *directory,
                                    const phlox_model_options *user, phlox_error *error)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/genai_config.json", directory);
     PX_TRY(read_config(model, path, error));
+    limit_to_window(model);
     PX_TRY(create_model(model, directory, user, error));
     PX_TRY(px_ort_provider_check(&model->api, model->model, &model->provider, error));
     PX_TRY(px_ort_probe(model, error));

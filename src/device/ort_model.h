@@ -19,6 +19,7 @@ struct px_device_model {
     px_ids eos;            /* ids that end a text for the runtime's search */
     bool lacks_eos;        /* there is none: it is given the first one of the vocabulary */
     size_t context_length; /* the most that a generator can be made for */
+    bool lacks_window;     /* it is the model's window, which the provider does not have */
     bool shares_buffer;    /* keys and values of max_length tokens are allocated at once */
     /* Found out when it was opened. */
     size_t least_capacity; /* tokens that a generator is made for */

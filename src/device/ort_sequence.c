@@ -313,8 +313,11 @@ static phlox_status make_room(px_sequence *sequence, phlox_error *error)
     if (sequence->generator && length <= sequence->capacity) return PHLOX_OK;
     if (length > model->context_length)
         return px_fail(error, PHLOX_ERROR_CONTEXT_FULL,
-                       "%s: the model's context_length is %zu, and %zu tokens do not fit it", model->device,
-                       model->context_length, length);
+                       "%s: %zu tokens do not fit a context of %zu%s", model->device, length,
+                       model->context_length,
+                       model->lacks_window ? ", the model's sliding window, which DirectML does not have: behind "
+                                             "it answers would be wrong; other devices have it"
+                                           : "");
     const size_t expected = PX_MIN(sequence->expected, model->context_length);
     return make_generator(sequence, choose_capacity(model, PX_MAX(length, expected)), error);
 }

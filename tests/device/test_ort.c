@@ -220,6 +220,34 @@ static void the_device_that_was_asked_for(void **state)
     fails_to_open(&options, PHLOX_ERROR_ARGUMENT, "CPU provider has no options");
 }
 
+/* The member's window is 9 tokens. */
+static void directml_has_no_window(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"session.fake.device=DirectML", "session.fake.no_append=1"};
+    phlox_model_options options = fake_options(settings, 2);
+    options.device = "dml";
+    phlox_model *model = family_open(MEMBER, &options);
+    phlox_model_info info;
+    phlox_model_get_info(model, &info);
+    assert_string_equal(info.device, "ort:dml");
+    assert_int_equal(info.context_size, 9);
+    phlox_model_close(&model);
+    options.context_size = 64;
+    model = family_open(MEMBER, &options);
+    phlox_session *session = NULL;
+    phlox_error error;
+    static const int32_t ids[10] = {1, 2, 3};
+    float rows[9 * FAKE_VOCAB];
+    MUST(phlox_session_create(model, &session, &error));
+    MUST_FAIL(phlox_session_append(session, ids, 10, NULL, NULL, NULL, &error), PHLOX_ERROR_CONTEXT_FULL,
+              "sliding window, which DirectML does not have");
+    MUST(phlox_session_append(session, ids, 9, rows, NULL, NULL, &error));
+    check("in the window", rows, ids, 0, 9);
+    phlox_session_close(&session);
+    phlox_model_close(&model);
+}
+
 static void a_model_that_cannot_be_made(void **state)
 {
     (void)state;
@@ -361,6 +389,7 @@ int main(void)
         cmocka_unit_test(memory_grows_with_the_text),
         cmocka_unit_test(libraries_that_cannot_be_used),
         cmocka_unit_test(the_device_that_was_asked_for),
+        cmocka_unit_test(directml_has_no_window),
         cmocka_unit_test(a_model_that_cannot_be_made),
         cmocka_unit_test(an_append_that_fails),
         cmocka_unit_test(a_device_that_vanishes),
