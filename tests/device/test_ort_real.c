@@ -245,10 +245,8 @@ static void crosses_4096_tokens(void **state)
 /* ---- integers ------------------------------------------------------------------------------ */
 
 /* The largest difference of ort:cpu from the native engine with --exact, of the same weights. */
-static double difference(const char *name, phlox_model_options options, const int32_t *ids, size_t n)
+static double difference(const char *path, phlox_model_options options, const int32_t *ids, size_t n)
 {
-    char path[TEST_PATH];
-    test_path(path, FAMILY "/%s", name);
     phlox_model *ort = family_open(path, &options);
     options.device = "cpu";
     options.exact = true;
@@ -280,11 +278,43 @@ static void integers_near_the_native_engine(void **state)
             options.symmetry = PHLOX_SYM;
             options.exact = exact;
             /* without --exact activations are rounded to int8: 0.32 was seen, as with the native engine */
-            const double most = difference("phi3-mini-4k", options, ids, PX_COUNT(ids));
+            const double most = difference(FAMILY "/phi3-mini-4k", options, ids, PX_COUNT(ids));
             if (!(most <= (exact ? exact_bound : 0.5)))
                 fail_msg("int%d%s: logits differ by %g", f ? 4 : 8, exact ? ", exact" : "", most);
         }
     }
+}
+
+/* A directory for the runtime is used where it lies, but for products that are to be exact. */
+static void directories_where_they_lie(void **state)
+{
+    (void)state;
+    if (!runtime_path()) skip();
+    static const int32_t ids[] = {1, 5, 9, 2, 6, 120, 3};
+    char parent[TEST_PATH], path[TEST_PATH];
+    test_directory(parent);
+    test_path(path, "%s/int4", parent);
+    phlox_model_options options = family_options();
+    options.weight_format = PHLOX_WEIGHTS_INT4;
+    options.group_size = 32;
+    options.group_size_fallback = PHLOX_FALLBACK_IGNORE;
+    phlox_error error;
+    MUST(phlox_export(FAMILY "/phi3-mini-4k", "onnx", path, &options, NULL, NULL, &error));
+    double most[2];
+    for (int exact = 0; exact < 2; exact++) {
+        options = ort_options("ort:cpu");
+        options.exact = exact;
+        phlox_model *model = family_open(path, &options);
+        phlox_model_info info;
+        phlox_model_get_info(model, &info);
+        assert_int_equal(info.from_cache, !exact);
+        assert_non_null(strstr(info.weights, "int4"));
+        phlox_model_close(&model);
+        most[exact] = difference(path, options, ids, PX_COUNT(ids));
+    }
+    if (!(most[1] <= exact_bound && most[0] > 10 * exact_bound && most[0] <= 0.5))
+        fail_msg("logits differ by %g, exact by %g", most[0], most[1]);
+    test_remove(parent);
 }
 
 /* ---- the built-in model -------------------------------------------------------------------- */
@@ -415,6 +445,7 @@ int main(void)
         cmocka_unit_test(sessions_do_not_disturb_each_other),
         cmocka_unit_test(crosses_4096_tokens),
         cmocka_unit_test(integers_near_the_native_engine),
+        cmocka_unit_test(directories_where_they_lie),
 #ifdef PHLOX_HAS_BUILTIN
         cmocka_unit_test(same_text_as_the_native_engine),
 #endif
