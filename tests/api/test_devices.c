@@ -25,7 +25,7 @@ static phlox_status list_nothing(const phlox_model_options *user, px_units *out,
 
 /* The test's way to tell a runtime that hangs to go on. */
 static px_monitor *gate;
-static bool is_open, is_through;
+static bool is_open, is_through, has_options;
 
 static phlox_status list_never(const phlox_model_options *user, px_units *out, phlox_error *error)
 {
@@ -33,7 +33,8 @@ static phlox_status list_never(const phlox_model_options *user, px_units *out, p
     (void)error;
     px_monitor_lock(gate);
     while (!is_open) px_monitor_wait(gate);
-    is_through = user->ort_library && strcmp(user->ort_library, "/x") == 0; /* the options are still there */
+    has_options = user->ort_library && strcmp(user->ort_library, "/x") == 0;
+    is_through = true;
     px_monitor_wake_all(gate);
     px_monitor_unlock(gate);
     return PHLOX_OK;
@@ -83,6 +84,7 @@ static void a_runtime_hangs(void **state)
     while (!is_through) px_monitor_wait(gate);
     px_monitor_unlock(gate);
     px_monitor_free(gate);
+    assert_true(has_options); /* of its own, whatever became of the caller's */
 }
 
 /* ---- the list ------------------------------------------------------------------------------ */

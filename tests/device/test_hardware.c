@@ -173,6 +173,15 @@ static void no_permission(void **state)
     LACKS(m, PX_UNIT_GPU, "OpenVINO", 0, "/dev/dri/renderD128",
           "sudo usermod -aG render $USER, then log out and in again");
     assert_int_equal(judge(m, unit_of(m, PX_UNIT_NPU, 0), seen, "OpenVINO").problem_count, 1);
+    if (!geteuid()) { /* nobody is to join root's group */
+        char path[TEST_PATH];
+        assert_int_equal(chown(test_path(path, "%s/dev/accel/accel0", m->root), (uid_t)-1, 0), 0);
+        look(m);
+        const px_way way = judge(m, unit_of(m, PX_UNIT_NPU, 0), seen, "OpenVINO");
+        assert_non_null(strstr(way.problems[0].reason, "nobody but root"));
+        assert_int_equal(chown(path, (uid_t)-1, tree_group()), 0);
+        look(m);
+    }
     /* What works is not to be argued with. */
     show_unit(&seen[OPENVINO], PX_UNIT_NPU, "NPU", "");
     is_usable(m, unit_of(m, PX_UNIT_NPU, 0), seen, "OpenVINO", "openvino:NPU");
@@ -379,6 +388,18 @@ static void nvidia(void **state)
     assert_true(gpu->memory == UINT64_C(8) << 30 && gpu->memory_is_window);
     assert_string_equal(gpu->driver, "");
     LACKS(m, PX_UNIT_GPU, way, 0, "no driver has taken AD102", install);
+    tree_add(m->root, "file /sys/devices/pci0000:00/0000:00:01.1/0000:01:00.0/resource "
+                      "0x0000000000000000 0x000000ffffffffff 0x0000000000040200\\n"
+                      "0x0000000000000000 0x000000ffffffffff 0x0000000000002101\\n"
+                      "0x000000fa00000000 0x000000fa0fffffff 0x000000000014220c\\n"
+                      "0xffffffffffffffff 0x0000000000000000 0x000000000014220c\\n"
+                      "0x0000000000000000 0xffffffffffffffff 0x000000000014220c\\n");
+    seen[ORT].is_installed = seen[ORT].was_asked = false;
+    look(m);
+    assert_true(get(m, PX_UNIT_GPU)->memory == UINT64_C(256) << 20);
+    /* The library comes with the driver, and one sentence is enough. */
+    LACKS(m, PX_UNIT_GPU, way, 1, "CUDA is not installed", "phlox runtime add onnxruntime-genai-cuda");
+    seen[ORT].is_installed = seen[ORT].was_asked = true;
     close_machine(m);
     m = open_machine("nvidia-nouveau", true);
     LACKS(m, PX_UNIT_GPU, way, 0, "driven by nouveau, which has no CUDA", install);
