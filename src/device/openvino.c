@@ -93,6 +93,10 @@ static phlox_status load(px_device_model *model, px_openvino_config *config,
     px_error_prefix(error, status, "%s", xml);
     if (status == PHLOX_OK)
         status = px_openvino_compile_watched(model, network, config, options->user, error);
+    if (status == PHLOX_ERROR_DEVICE && model->npu.reuses) { /* which is not everywhere */
+        px_openvino_npu_no_reuse(model, config);
+        status = px_openvino_compile_watched(model, network, config, options->user, error);
+    }
     api->model_free(network);
     return status;
 }
@@ -199,6 +203,10 @@ static phlox_status start(px_device_model *model, px_openvino_config *config,
     phlox_export_options_init(&words);
     PX_TRY(px_exported_open(model->checkpoint, "openvino", options->user, &words, options->cache_dir,
                             &model->exported, error));
+    if (model->is_npu) {
+        px_openvino_npu_limits(model, config);
+        PX_TRY(px_openvino_npu_reuse(model, config, error));
+    }
     PX_TRY(load(model, config, options, error));
     if (model->is_npu) px_openvino_npu_limits(model, config);
     return PHLOX_OK;

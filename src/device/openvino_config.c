@@ -48,6 +48,14 @@ const char *px_openvino_get(const px_openvino_config *config, const char *key)
     return i < config->count ? config->properties[i].value : NULL;
 }
 
+void px_openvino_unset(px_openvino_config *config, const char *key)
+{
+    const size_t i = find(config, key);
+    if (i == config->count) return;
+    free((char *)(uintptr_t)config->properties[i].key);
+    config->properties[i] = config->properties[--config->count];
+}
+
 void px_openvino_config_free(px_openvino_config *config)
 {
     for (size_t i = 0; i < config->count; i++)

@@ -20,7 +20,9 @@ typedef struct px_openvino_npu {
     size_t step_tokens;     /* most tokens of a call behind the prefill */
     ov_infer_request_t *request;
     px_sequence *owner;     /* whose tokens are in the request; NULL: nobody's */
-    size_t stored;          /* tokens that it has, ... */
+    bool reuses;            /* chunks of prompts are kept by the plugin, ... */
+    size_t prefilled;       /* ... and of so many of the owner's first tokens */
+    size_t stored;          /* tokens that the request has, ... */
     size_t marked;          /* ... and how many entries of its mask may be set */
     bool is_generating;     /* they have moved from the prefill's cache to that of generation */
     double prefill_seconds, step_seconds; /* of a call, the least measured; 0: not yet */
@@ -82,6 +84,7 @@ typedef struct px_openvino_config {
 /* Sets a property, whatever it was. */
 phlox_status px_openvino_set(px_openvino_config *config, const char *key, phlox_error *error,
                              const char *format, ...) PX_PRINTF(4, 5);
+void px_openvino_unset(px_openvino_config *config, const char *key);
 /* The value of a key, or NULL. */
 const char *px_openvino_get(const px_openvino_config *config, const char *key);
 /* What phlox sets for the unit, and what the user set over it. */
@@ -136,6 +139,9 @@ phlox_status px_openvino_npu_check(const px_checkpoint *checkpoint, phlox_model_
 /* Sets the properties for the NPU. */
 phlox_status px_openvino_npu_configure(px_openvino_config *config, const phlox_model_options *user,
                                        phlox_error *error);
+/* Has the plugin keep what it computed of prompts, where it can; and not. */
+phlox_status px_openvino_npu_reuse(px_device_model *model, px_openvino_config *config, phlox_error *error);
+void px_openvino_npu_no_reuse(px_device_model *model, px_openvino_config *config);
 /* Reads from the properties what the plugin will hold. */
 void px_openvino_npu_limits(px_device_model *model, const px_openvino_config *config);
 void px_openvino_npu_free(px_device_model *model);

@@ -58,9 +58,14 @@ static phlox_status run(px_device_model *model, const int32_t *ids, size_t count
     return px_openvino_infer(model, npu->request, &in, error);
 }
 
-static size_t chunks(const px_openvino_npu *npu, size_t count)
+/* The chunks to compute of a prompt of `count` tokens: not those that the plugin has kept of it. */
+static size_t chunks(const px_sequence *sequence, size_t count)
 {
-    return (count + npu->chunk_tokens - 1) / npu->chunk_tokens;
+    const px_openvino_npu *const npu = &sequence->model->npu;
+    const bool has_some = npu->reuses && npu->owner == sequence;
+    const size_t known = has_some ? PX_MIN(PX_MIN(sequence->fed, npu->prefilled), count - 1) : 0;
+    return (count - known / npu->chunk_tokens * npu->chunk_tokens + npu->chunk_tokens - 1) /
+           npu->chunk_tokens;
 }
 
 static phlox_status generate(px_device_model *model, const int32_t *ids, size_t count, size_t at,
@@ -83,12 +88,13 @@ static phlox_status prefill(px_sequence *sequence, size_t count, phlox_error *er
     px_openvino_npu *const npu = &model->npu;
     const double start = px_seconds();
     if (model->api.year < FIRST_YEAR_OF_CUTS) drop(model);
+    const size_t parts = chunks(sequence, count);
     npu->owner = sequence;
-    sequence->fed = count;
+    npu->prefilled = sequence->fed = count;
     if (count == 1) return generate(model, sequence->ids.data, 1, 0, error);
     npu->marked = 0;
     PX_TRY(run(model, sequence->ids.data, count, 0, error));
-    measure(&npu->prefill_seconds, start, chunks(npu, count));
+    measure(&npu->prefill_seconds, start, parts);
     npu->stored = count;
     npu->is_generating = false;
     return PHLOX_OK;
@@ -122,7 +128,7 @@ static bool should_prefill(const px_sequence *sequence, size_t from, size_t end)
     const size_t prompt = PX_MIN(end, npu->max_prompt);
     if (!from) return true;
     if (!(npu->step_seconds > 0)) return steps(npu, from, end) > FEW;
-    const double again = (double)chunks(npu, prompt) * npu->prefill_seconds +
+    const double again = (double)chunks(sequence, prompt) * npu->prefill_seconds +
                          (double)steps(npu, prompt, end) * npu->step_seconds;
     return again < (double)steps(npu, from, end) * npu->step_seconds;
 }

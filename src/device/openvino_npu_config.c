@@ -9,7 +9,8 @@
 enum {
     MAX_PROMPT = 1024,  /* the plugin's own defaults, as is that sizes go up by 64 */
     MIN_RESPONSE = 128,
-    CHUNK = 1024,       /* of a prompt that is longer */
+    CHUNK = 1024,       /* of a prompt that is longer, unless chunks are kept: */
+    REUSED = 256, YEAR_OF_REUSE = 2026,
     STEP_OF_SIZES = 64,
     TOKENS_OF_A_DRAFT = 8 /* a step that takes so many makes speculation worth a try */
 };
@@ -47,6 +48,48 @@ static size_t number(const px_openvino_config *config, const char *key, size_t o
     const char *const text = px_openvino_get(config, key);
     const unsigned long value = text ? strtoul(text, NULL, 10) : 0;
     return value && value <= 1 << 24 ? value : otherwise;
+}
+
+/* Whether prompts are read in chunks whose keys and values the plugin keeps, so that a text that goes on is
+ * not read from its beginning. The blocks go by the ids alone, which is not enough where longrope has two
+ * sets of factors for them. */
+static bool can_reuse(const px_device_model *model, const px_openvino_config *config)
+{
+    static const char *const words[] = {"NPUW_LLM_ENABLE_PREFIX_CACHING", "NPUW_LLM_PREFILL_CHUNK_SIZE",
+                                        "NPUW_LLM_PREFILL_ATTENTION_HINT"};
+    const char *const hint = px_openvino_get(config, "NPUW_LLM_PREFILL_HINT");
+    const px_desc *const desc = &model->checkpoint->desc;
+    for (size_t i = 0; i < PX_COUNT(words); i++) /* who says one thing of it says all */
+        if (px_openvino_get(config, words[i])) return false;
+    return model->api.year >= YEAR_OF_REUSE && !(hint && strcmp(hint, "STATIC") == 0) &&
+           number(config, "NPUW_LLM_MAX_PROMPT_LEN", MAX_PROMPT) > REUSED &&
+           !(desc->longrope && model->npu.capacity > (size_t)desc->original_max_position);
+}
+
+phlox_status px_openvino_npu_reuse(px_device_model *model, px_openvino_config *config, phlox_error *error)
+{
+    if (!can_reuse(model, config)) return PHLOX_OK;
+    const size_t prompt = number(config, "NPUW_LLM_MAX_PROMPT_LEN", MAX_PROMPT);
+    PX_TRY(px_openvino_set(config, "NPUW_LLM_ENABLE_PREFIX_CACHING", error, "YES"));
+    PX_TRY(px_openvino_set(config, "NPUW_LLM_PREFILL_CHUNK_SIZE", error, "%d", REUSED));
+    PX_TRY(px_openvino_set(config, "NPUW_LLM_PREFIX_CACHING_BLOCK_SIZE", error, "%d", REUSED));
+    PX_TRY(px_openvino_set(config, "NPUW_LLM_PREFIX_CACHING_MAX_NUM_BLOCKS", error, "%zu",
+                           (prompt + REUSED - 1) / REUSED));
+    if (model->is_borrowed) /* other kinds of attention are for the NPU's compiler */
+        PX_TRY(px_openvino_set(config, "NPUW_LLM_PREFILL_ATTENTION_HINT", error, "STATIC"));
+    model->npu.reuses = true;
+    return PHLOX_OK;
+}
+
+void px_openvino_npu_no_reuse(px_device_model *model, px_openvino_config *config)
+{
+    static const char *const keys[] = {
+        "NPUW_LLM_ENABLE_PREFIX_CACHING", "NPUW_LLM_PREFILL_CHUNK_SIZE",
+        "NPUW_LLM_PREFIX_CACHING_BLOCK_SIZE", "NPUW_LLM_PREFIX_CACHING_MAX_NUM_BLOCKS",
+        "NPUW_LLM_PREFILL_ATTENTION_HINT",
+    };
+    for (size_t i = 0; i < PX_COUNT(keys); i++) px_openvino_unset(config, keys[i]);
+    model->npu.reuses = false;
 }
 
 void px_openvino_npu_limits(px_device_model *model, const px_openvino_config *config)

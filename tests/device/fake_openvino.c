@@ -237,19 +237,18 @@ static ov_status_e compile(const char *unit, size_t count, const ov_property_t *
 {
     FILE *const note = open_note("properties", "w");
     size_t prompt = CONTEXT, response = 0;
-    const char *cache_dir = NULL;
+    const char *cache_dir = NULL, *unknown = NULL;
     for (size_t i = 0; i < count; i++) {
         const char *const key = properties[i].key, *const value = properties[i].value;
         if (note) fprintf(note, "%s=%s\n", key, value);
         if (strcmp(key, "NPUW_LLM_MAX_PROMPT_LEN") == 0) prompt = strtoul(value, NULL, 10);
         if (strcmp(key, "NPUW_LLM_MIN_RESPONSE_LEN") == 0) response = strtoul(value, NULL, 10);
         if (strcmp(key, "CACHE_DIR") == 0) cache_dir = value;
-        if (strcmp(key, "UNKNOWN") == 0) {
-            if (note) fclose(note);
-            return fails("NotFound: Unsupported property UNKNOWN.");
-        }
+        if (strcmp(key, "UNKNOWN") == 0) unknown = key;
+        if (strcmp(key, "NPUW_LLM_ENABLE_PREFIX_CACHING") == 0 && asked("no-reuse")) unknown = key;
     }
     if (note) fclose(note);
+    if (unknown) return fails("NotFound: Unsupported property UNKNOWN.");
     if (asked("compile")) return fails("the compiler gave up.");
     if (asked("meet")) meet(cache_dir ? cache_dir : "/nowhere");
     calls = 0;

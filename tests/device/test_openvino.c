@@ -371,6 +371,37 @@ static void goes_beyond_the_prompt(void **state)
     free(wanted);
 }
 
+/* A conversation whose prompts are read in chunks that the plugin keeps. */
+static void goes_on(void **state)
+{
+    (void)state;
+    phlox_model_options options = options_for_npu();
+    options.max_prompt_len = 384;
+    phlox_model *model = open_builtin(&options);
+    enum { ALL = 440 };
+    int32_t ids[ALL];
+    size_t count;
+    make_ids(ids, ALL, family_vocab(model));
+    phlox_model_options native = family_options();
+    native.exact = true;
+    phlox_model *const other = open_builtin(&native);
+    phlox_session *session = new_session(model), *const expected = new_session(other);
+    static const size_t ends[] = {60, 61, 300, 301, 360, 370, 383, 420, ALL};
+    for (size_t i = 0; i < PX_COUNT(ends); i++) {
+        phlox_session_ids(session, &count);
+        append(session, ids + count, ends[i] - count);
+        append(expected, ids + count, ends[i] - count);
+        test_close("a conversation", phlox_session_logits(session), phlox_session_logits(expected),
+                   (size_t)family_vocab(model), exact_tolerance);
+    }
+    phlox_session *closed = expected;
+    phlox_session_close(&closed);
+    phlox_session_close(&session);
+    phlox_model_close(&model);
+    model = other;
+    phlox_model_close(&model);
+}
+
 /* Steps of several tokens, which give logits of each. */
 static void takes_several_at_a_time(void **state)
 {
@@ -423,6 +454,7 @@ int main(void)
         cmocka_unit_test(npu_equals_transformers),
         cmocka_unit_test(tells_the_same),
         cmocka_unit_test(goes_beyond_the_prompt),
+        cmocka_unit_test(goes_on),
         cmocka_unit_test(takes_several_at_a_time),
         cmocka_unit_test(default_settings),
     };

@@ -220,6 +220,15 @@ static void properties(void **state)
     snprintf(wanted, sizeof wanted, "%sNPUW_LLM_MAX_PROMPT_LEN=1024\nNPUW_LLM_MIN_RESPONSE_LEN=128\n"
              "NPUW_LLM_PREFILL_HINT=STATIC\nNPUW_LLM_GENERATE_HINT=BEST_PERF\n", fixed);
     check_properties(&options, wanted);
+    options.prefill_hint = options.generate_hint = NULL; /* prompts in chunks, which are kept, ... */
+    char *const plain = strstr(wanted, "NPUW_LLM_PREFILL_HINT");
+    strcpy(plain, "NPUW_LLM_ENABLE_PREFIX_CACHING=YES\nNPUW_LLM_PREFILL_CHUNK_SIZE=256\n"
+                  "NPUW_LLM_PREFIX_CACHING_BLOCK_SIZE=256\nNPUW_LLM_PREFIX_CACHING_MAX_NUM_BLOCKS=4\n");
+    check_properties(&options, wanted);
+    play("npu,no-reuse"); /* ... unless the plugin cannot */
+    *plain = 0;
+    check_properties(&options, wanted);
+    play("npu");
     options = options_for("npu", WHOLE);
     options.max_prompt_len = 100;
     options.ov_config[options.ov_config_count++] = "MIN_RESPONSE_LEN=28"; /* a word of OpenVINO GenAI */
