@@ -4,7 +4,8 @@
 #include <string.h>
 
 struct verifying {
-    bool as_json, failed;
+    bool as_json;
+    int tried, failed;
     json_t *list;
 };
 
@@ -41,7 +42,8 @@ static json_t *trial_json(const phlox_trial *trial)
 static bool on_trial(void *user, const phlox_trial *trial)
 {
     struct verifying *const verifying = user;
-    verifying->failed |= trial->problem[0] != 0;
+    verifying->tried++;
+    verifying->failed += trial->problem[0] != 0;
     if (verifying->as_json) json_array_append_new(verifying->list, trial_json(trial));
     else print_trial(trial);
     return !cli_interrupted();
@@ -71,6 +73,8 @@ static int run(int argc, char **argv)
     }
     json_decref(verifying.list);
     if (status != PHLOX_OK) return cli_fail(&error);
+    if (verifying.failed)
+        fprintf(stderr, "phlox: %d of %d devices cannot be used\n", verifying.failed, verifying.tried);
     return verifying.failed ? EXIT_FAILED : EXIT_OK;
 }
 

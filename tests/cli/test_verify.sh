@@ -10,7 +10,7 @@ has '[0].device' cpu; has '[0].right' true; has '[0].kind' CPU; has '[0].problem
 for key in kl_nats logit_difference read_bytes_per_second layer_seconds prompt_weights_per_second; do
     [ -n "$(field "[0].$key")" ] || fail "there is no $key"
 done
-between 0 "$(field '[0].kl_nats')" 1e-6
+awk "BEGIN { exit !($(field '[0].kl_nats') <= 1e-6) }" || fail 'the known answer is not met'
 
 # Every device of a machine that has no runtime is the native engine; what was measured is kept.
 expect 0 verify $nothing --json; read_json
@@ -28,8 +28,8 @@ expect 0 advise "$source_dir/tests/golden/gguf/q4_0/model.gguf" $nothing --json;
 
 # A device that is asked for and cannot be had is no success, and never another device.
 expect 1 verify openvino:CPU --openvino-library /nowhere --json; read_json
-has '[0].right' false; grep -q 'phlox runtime add openvino' "$out" || fail 'what mends it is not said'
-expect 1 run --device ort:cpu --ort-library /nowhere hello; says 'phlox runtime add onnxruntime-genai'
+has '[0].right' false; prints 'no libopenvino_c'; says '1 of 1'
+expect 1 run --device ort:cpu --ort-library /nowhere hello; says 'no libonnxruntime-genai'
 [ -s "$out" ] && fail 'something answers'
 expect 2 verify abacus; says abacus 'phlox devices'
 expect 2 verify cpu cpu
