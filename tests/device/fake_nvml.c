@@ -92,7 +92,7 @@ int nvmlDeviceGetUtilizationRates(const void *device, struct utilization *out)
 
 int nvmlDeviceGetMemoryInfo(const void *device, struct memory *out)
 {
-    const struct memory memory = {12000000000, 8999999999, 3000000001};
+    const struct memory memory = {12000000000, 8500000000, 3500000000};
     *out = memory;
     return check(device);
 }

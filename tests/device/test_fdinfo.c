@@ -23,7 +23,8 @@ static void whole_client(void **state)
                       "drm-engine-render:\t9288864723 ns\ndrm-engine-capacity-video:\t2\n"
                       "drm-engine-video:\t20 ns\ndrm-cycles-rcs: 5\ndrm-total-cycles-rcs: 9\n"
                       "drm-maxfreq-rcs: 2000 MHz\n"
-                      "drm-total-vram0:\t10 MiB\ndrm-resident-vram0:\t7 KiB\ndrm-memory-gtt: 9\n",
+                      "drm-total-vram0:\t10 MiB\ndrm-resident-vram0:\t7 KiB\ndrm-memory-gtt: 9\n"
+                      "drm-resident-stolen:\t3 KiB\ndrm-total-stolen:\t4 KiB\n",
                       &client));
     assert_string_equal(client.driver, "i915");
     assert_string_equal(client.pci, "0000:00:02.0");
@@ -37,9 +38,10 @@ static void whole_client(void **state)
     assert_true(client.engines[2].has_cycles && client.engines[2].has_total);
     assert_int_equal(client.engines[2].cycles, 5);
     assert_int_equal(client.engines[2].total, 9);
-    assert_int_equal(client.region_count, 2);
+    assert_int_equal(client.region_count, 3);
     assert_int_equal(client.regions[0].bytes, 7 * 1024); /* resident counts, whatever the order */
     assert_int_equal(client.regions[1].bytes, 9);
+    assert_int_equal(client.regions[2].bytes, 3 * 1024);
 }
 
 static void no_client(void **state)

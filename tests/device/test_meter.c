@@ -357,17 +357,17 @@ static void break_file(void *user, char *line)
     struct hostile *const hostile = user;
     *strchr(line, ' ') = 0;
     if (line[strlen(line) + 1] != '=') return;
+    px_meter *const before = open_meter(hostile->root, 0);
     for (size_t i = 0; i < PX_COUNT(contents); i++) {
-        px_meter *const before = open_meter(hostile->root, 0);
         sysfs_write(hostile->root, line, contents[i]);
-        px_meter_sample(before, 3, true);
+        px_meter_sample(before, 3 + (double)i, true);
         check_plausible(before);
-        px_meter_close(before);
         px_meter *const after = open_meter(hostile->root, 4321);
         px_meter_sample(after, 3, true);
         check_plausible(after);
         px_meter_close(after);
     }
+    px_meter_close(before);
     hostile->files++;
     sysfs_play(hostile->root, hostile->recording, 0);
 }

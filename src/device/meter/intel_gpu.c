@@ -12,10 +12,9 @@
 #include "device/meter/meter.h"
 
 #include "base/memory.h"
+#include "base/os.h"
 #include "device/meter/fdinfo.h"
 #include "device/meter/rapl.h"
-
-#include "base/os.h"
 
 #include <math.h>
 #include <stdlib.h>
