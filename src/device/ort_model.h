@@ -23,7 +23,8 @@ struct px_device_model {
     bool shares_buffer;    /* keys and values of max_length tokens are allocated at once */
     /* Found out when it was opened. */
     size_t least_capacity; /* tokens that a generator is made for */
-    bool continues;        /* tokens may be appended behind others, and taken off again */
+    bool continues, rewinds; /* tokens may be appended behind others, and taken off again */
+    bool last_only;        /* the graph gives logits of a step's last token */
     float *choice;         /* [vocab] for making the runtime choose a token; NULL where it is not needed */
 };
 

@@ -92,7 +92,7 @@ static void rewind_to(px_sequence *sequence, size_t length)
 {
     const px_device_model *const model = sequence->model;
     if (length >= sequence->filled) return;
-    if (!model->continues || !length ||
+    if (!model->rewinds || !length ||
         px_ort_check(&model->api, model->api.OgaGenerator_RewindTo(sequence->generator, length), model->device,
                      NULL) != PHLOX_OK) {
         drop(sequence);
@@ -225,14 +225,15 @@ static phlox_status step(px_sequence *sequence, const struct wanted *wanted, phl
     const px_device_model *const model = sequence->model;
     const size_t begin = sequence->filled, left = sequence->ids.count - begin, least = least_length(sequence);
     const size_t missing = least > begin ? least - begin : 0;
+    const bool is_each = model->last_only && wanted->first + 1 < sequence->ids.count; /* a step for each row */
     size_t most = model->continues ? PX_MAX(STEP_TOKENS, missing) : left;
-    if (model->info.last_logits_only && wanted->first + 1 < sequence->ids.count)
-        most = wanted->first > begin ? PX_MIN(most, wanted->first - begin) : 1;
+    if (is_each) most = wanted->first > begin ? PX_MIN(most, wanted->first - begin) : 1;
     const size_t count = PX_MIN(left, most), filler = missing > count ? missing - count : 0;
-    if (filler && model->info.last_logits_only)
+    if (is_each && (filler || !model->continues))
         return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
-                       "%s: this model gives logits of a step's last token only; those of single tokens before "
-                       "token %zu cannot be had of a longer text", model->device, least);
+                       "%s: this model gives logits of a step's last token only; those of %zu tokens of this text "
+                       "cannot be had, another device has them", model->device,
+                       sequence->ids.count - wanted->first);
     PX_TRY(append_with(sequence, count, filler, error));
     if (wanted->first < begin + count) {
         const size_t first = PX_MAX(wanted->first, begin), vocab = (size_t)model->checkpoint->desc.vocab_size;
@@ -436,20 +437,21 @@ static phlox_status probe(px_sequence *sequence, phlox_error *error)
     PX_TRY(append(sequence, ids, 2, error));
     struct tensor tensor;
     PX_TRY(open_logits(sequence, true, &tensor, error));
-    model->info.last_logits_only = tensor.rows != 2;
+    model->last_only = tensor.rows != 2;
     /* keys and values are of the type that logits have */
     model->info.kv_bytes_per_token *= tensor.type == PX_ORT_FLOAT32 ? sizeof(float) : sizeof(uint16_t);
     model->api.OgaDestroyTensor(tensor.handle);
     model->continues = append(sequence, ids, 1, NULL) == PHLOX_OK;
     if (model->continues) rewind_to(sequence, 1);
-    model->continues = sequence->filled == 1;
+    model->rewinds = sequence->filled == 1;
+    model->info.last_logits_only = model->last_only || !model->rewinds; /* a wrong draft would cost everything */
     return PHLOX_OK;
 }
 
 phlox_status px_ort_probe(px_device_model *model, phlox_error *error)
 {
     px_sequence sequence = {.model = model};
-    model->continues = true;
+    model->continues = model->rewinds = true;
     const phlox_status status = probe(&sequence, error);
     drop(&sequence);
     return status;

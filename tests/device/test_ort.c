@@ -91,20 +91,21 @@ static void logits_whatever_the_runtime_can(void **state)
     (void)state;
     static const struct {
         const char *what, *settings[2];
-        bool all; /* logits of every token can be had where the text is long */
+        bool all;    /* logits of every token can be had where the text is long */
+        bool drafts; /* are worth while */
     } cases[] = {
-        {"all is well", {NULL}, true},
-        {"float16", {"session.fake.half=1"}, true},
-        {"no rewind", {"session.fake.no_rewind=1"}, true},
-        {"DirectML", {"session.fake.no_append=1", "session.fake.no_rewind=1"}, true},
-        {"last logits", {"session.fake.last_only=1"}, false},
-        {"last logits, DirectML", {"session.fake.last_only=1", "session.fake.no_append=1"}, false},
+        {"all is well", {NULL}, true, true},
+        {"float16", {"session.fake.half=1"}, true, true},
+        {"no rewind", {"session.fake.no_rewind=1"}, true, false},
+        {"DirectML", {"session.fake.no_append=1", "session.fake.no_rewind=1"}, true, false},
+        {"last logits", {"session.fake.last_only=1"}, false, false},
+        {"last logits, DirectML", {"session.fake.last_only=1", "session.fake.no_append=1"}, false, false},
     };
     for (size_t i = 0; i < PX_COUNT(cases); i++) {
         const size_t count = !cases[i].settings[0] ? 0 : cases[i].settings[1] ? 2 : 1;
         const phlox_model_options options = fake_options(cases[i].settings, count);
         phlox_model *model = family_open(MEMBER, &options);
-        assert_int_equal(model->device_info.last_logits_only, !cases[i].all);
+        assert_int_equal(model->device_info.last_logits_only, !cases[i].drafts);
         run_sessions(cases[i].what, model, cases[i].all, 256, 1024);
         run_sessions(cases[i].what, model, cases[i].all, 7, 1024);
         run_sessions(cases[i].what, model, cases[i].all, 256, 4);
@@ -130,6 +131,18 @@ static void last_logits_of_a_short_text(void **state)
     const int32_t more[FAKE_ORIGINAL] = {0};
     MUST_FAIL(phlox_session_append(t.session, more, FAKE_ORIGINAL, rows, NULL, NULL, &error),
               PHLOX_ERROR_UNSUPPORTED, "logits of a step's last token only");
+    phlox_session_close(&t.session);
+    phlox_model_close(&model);
+    /* nor where nothing can be appended */
+    static const char *const both[] = {"session.fake.last_only=1", "session.fake.no_append=1"};
+    const phlox_model_options without = fake_options(both, 2);
+    model = family_open(MEMBER, &without);
+    t = (timeline){.length = 0};
+    MUST(phlox_session_create(model, &t.session, &error));
+    MUST_FAIL(phlox_session_append(t.session, more, 3, rows, NULL, NULL, &error), PHLOX_ERROR_UNSUPPORTED,
+              "logits of a step's last token only");
+    append("one token", &t, 1, true, &random);
+    append("its end", &t, 3, false, &random);
     phlox_session_close(&t.session);
     phlox_model_close(&model);
 }

@@ -127,7 +127,7 @@ static void visit_choosing(const char *path, const char *name, void *user)
     const phlox_model_options options = ort_options("ort:cpu");
     member m = member_open(path, name, &options);
     px_device_model *const device = m.model->device_model;
-    device->continues = false;
+    device->continues = device->rewinds = false;
     check_member(&m, "anew each time");
     device->choice = px_calloc(m.vocab, sizeof *device->choice);
     assert_non_null(device->choice);
@@ -187,8 +187,10 @@ static void sessions_do_not_disturb_each_other(void **state)
         interleave(&m, 1);
         m.model->device_model->least_capacity = 4;
         interleave(&m, 2);
-        m.model->device_model->continues = false;
+        m.model->device_model->rewinds = false;
         interleave(&m, 3);
+        m.model->device_model->continues = false;
+        interleave(&m, 4);
         member_close(&m);
     }
 }
