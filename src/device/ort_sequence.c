@@ -12,13 +12,8 @@
  * - DirectML does not append behind what is there. One token at a time goes in as the runtime's own choice, by
  *   logits that leave it no other; more are computed anew.
  */
-#include "device/ort_model.h"
+#include "device/ort_logits.h"
 
-#include "base/half.h"
-#include "engine/weights.h"
-
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,97 +96,6 @@ static void rewind_to(px_sequence *sequence, size_t length)
     sequence->filled = length;
 }
 
-/* ---- logits -------------------------------------------------------------------------------- */
-
-static phlox_status widen(const px_device_model *model, const void *data, int type, size_t from, size_t count,
-                          float *out, phlox_error *error)
-{
-    const uint16_t *const halves = (const uint16_t *)data + from;
-    if (type == PX_ORT_FLOAT32) memcpy(out, (const float *)data + from, count * sizeof *out);
-    else if (type == PX_ORT_FLOAT16)
-        for (size_t i = 0; i < count; i++) out[i] = px_f16_to_f32(halves[i]);
-    else if (type == PX_ORT_BFLOAT16)
-        for (size_t i = 0; i < count; i++) out[i] = px_bf16_to_f32(halves[i]);
-    else
-        return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
-                       "%s: logits are of ONNX type %d; float32, float16 and bfloat16 are read", model->device,
-                       type);
-    return PHLOX_OK;
-}
-
-struct tensor {
-    OgaTensor *handle;
-    void *data;
-    int type;
-    int64_t rows; /* of [1, rows, vocab] */
-};
-
-static phlox_status read_tensor(const px_device_model *model, struct tensor *tensor, phlox_error *error)
-{
-    const px_ort_api *const api = &model->api;
-    size_t rank = 0;
-    int64_t shape[3] = {0};
-    PX_TRY(px_ort_check(api, api->OgaTensorGetType(tensor->handle, &tensor->type), model->device, error));
-    PX_TRY(px_ort_check(api, api->OgaTensorGetShapeRank(tensor->handle, &rank), model->device, error));
-    if (rank == 3)
-        PX_TRY(px_ort_check(api, api->OgaTensorGetShape(tensor->handle, shape, rank), model->device, error));
-    const int32_t vocab = model->checkpoint->desc.vocab_size;
-    if (rank != 3 || shape[0] != 1 || shape[1] < 1 || shape[2] != vocab)
-        return px_fail(error, PHLOX_ERROR_DEVICE,
-                       "%s: logits have %zu dimensions, [%lld, %lld, %lld]; [1, tokens, %d] are meant",
-                       model->device, rank, (long long)shape[0], (long long)shape[1], (long long)shape[2], vocab);
-    tensor->rows = shape[1];
-    return px_ort_check(api, api->OgaTensorGetData(tensor->handle, &tensor->data), model->device, error);
-}
-
-/* Logits of the step's last token, or all that the graph gave. On success OgaDestroyTensor() the handle. */
-static phlox_status open_logits(px_sequence *sequence, bool all, struct tensor *tensor, phlox_error *error)
-{
-    const px_device_model *const model = sequence->model;
-    const px_ort_api *const api = &model->api;
-    *tensor = (struct tensor){0};
-    PX_TRY(px_ort_check(api,
-                        all ? api->OgaGenerator_GetOutput(sequence->generator, model->logits, &tensor->handle)
-                            : api->OgaGenerator_GetLogits(sequence->generator, &tensor->handle),
-                        model->device, error));
-    const phlox_status status = read_tensor(model, tensor, error);
-    if (status != PHLOX_OK) api->OgaDestroyTensor(tensor->handle);
-    return status;
-}
-
-static phlox_status check_finite(const px_device_model *model, const float *logits, size_t count,
-                                 phlox_error *error)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (isfinite(logits[i])) continue;
-        PX_TRY(px_weights_check(model->checkpoint, error));
-        return px_fail(error, PHLOX_ERROR_DEVICE,
-                       "%s: the logits are not finite although the weights are: they overflow what the "
-                       "provider computes with; try --device cpu", model->device);
-    }
-    return PHLOX_OK;
-}
-
-/* The logits of the step that was `count` tokens: of its tokens from `first` to `end`. out: [end - first, vocab] */
-static phlox_status take_logits(px_sequence *sequence, size_t count, size_t first, size_t end, float *out,
-                                phlox_error *error)
-{
-    const px_device_model *const model = sequence->model;
-    const size_t vocab = (size_t)model->checkpoint->desc.vocab_size;
-    const bool all = end != count || first + 1 != end;
-    struct tensor tensor;
-    PX_TRY(open_logits(sequence, all, &tensor, error));
-    phlox_status status;
-    if (tensor.rows != (all ? (int64_t)count : 1))
-        status = px_fail(error, PHLOX_ERROR_DEVICE, "%s: %lld rows of logits for %zu tokens", model->device,
-                         (long long)tensor.rows, count);
-    else
-        status = widen(model, tensor.data, tensor.type, all ? first * vocab : 0, (end - first) * vocab, out,
-                       error);
-    model->api.OgaDestroyTensor(tensor.handle);
-    return status == PHLOX_OK ? check_finite(model, out, (end - first) * vocab, error) : status;
-}
-
 /* ---- steps --------------------------------------------------------------------------------- */
 
 /* What is wanted of the ids that are not in the generator yet. */
@@ -237,8 +141,8 @@ static phlox_status step(px_sequence *sequence, const struct wanted *wanted, phl
     PX_TRY(append_with(sequence, count, filler, error));
     if (wanted->first < begin + count) {
         const size_t first = PX_MAX(wanted->first, begin), vocab = (size_t)model->checkpoint->desc.vocab_size;
-        PX_TRY(take_logits(sequence, count + filler, first - begin, count,
-                           wanted->logits + (first - wanted->first) * vocab, error));
+        PX_TRY(px_ort_logits(model, sequence->generator, count + filler, first - begin, count,
+                             wanted->logits + (first - wanted->first) * vocab, error));
     }
     rewind_to(sequence, begin + count);
     return PHLOX_OK;
@@ -290,19 +194,11 @@ static phlox_status step_by_choice(px_sequence *sequence, const struct wanted *w
 {
     const px_device_model *const model = sequence->model;
     const size_t at = sequence->filled, vocab = (size_t)model->checkpoint->desc.vocab_size;
-    struct tensor tensor;
+    float *const logits = at >= wanted->first ? wanted->logits + (at - wanted->first) * vocab : NULL;
     PX_TRY(choose_token(sequence, sequence->ids.data[at], error));
-    PX_TRY(open_logits(sequence, false, &tensor, error));
-    phlox_status status = PHLOX_OK;
-    if (at >= wanted->first)
-        status = widen(model, tensor.data, tensor.type, 0, vocab, wanted->logits + (at - wanted->first) * vocab,
-                       error);
-    model->api.OgaDestroyTensor(tensor.handle);
-    PX_TRY(status);
+    PX_TRY(px_ort_last_logits(model, sequence->generator, logits, error));
     sequence->filled++;
-    return at >= wanted->first
-               ? check_finite(model, wanted->logits + (at - wanted->first) * vocab, vocab, error)
-               : PHLOX_OK;
+    return PHLOX_OK;
 }
 
 /* ---- filling ------------------------------------------------------------------------------- */
@@ -435,12 +331,11 @@ static phlox_status probe(px_sequence *sequence, phlox_error *error)
     static const int32_t ids[3] = {0};
     PX_TRY(make_generator(sequence, PX_MIN(model->context_length, 8), error));
     PX_TRY(append(sequence, ids, 2, error));
-    struct tensor tensor;
-    PX_TRY(open_logits(sequence, true, &tensor, error));
-    model->last_only = tensor.rows != 2;
-    /* keys and values are of the type that logits have */
-    model->info.kv_bytes_per_token *= tensor.type == PX_ORT_FLOAT32 ? sizeof(float) : sizeof(uint16_t);
-    model->api.OgaDestroyTensor(tensor.handle);
+    int64_t rows;
+    size_t bytes;
+    PX_TRY(px_ort_logits_of_step(model, sequence->generator, &rows, &bytes, error));
+    model->last_only = rows != 2;
+    model->info.kv_bytes_per_token *= bytes; /* keys and values are of the type that logits have */
     model->continues = append(sequence, ids, 1, NULL) == PHLOX_OK;
     if (model->continues) rewind_to(sequence, 1);
     model->rewinds = sequence->filled == 1;
