@@ -115,7 +115,14 @@ static const char *title_of(const char *runtime)
     return runtime;
 }
 
-/* `is_here`: the machine is this one, so that its runtimes can be opened. */
+/* The library that the user names for a runtime; NULL: it is looked for. */
+static const char *given_library(const phlox_model_options *options, const char *runtime)
+{
+    return strcmp(runtime, "openvino") == 0 ? options->openvino_library : options->ort_library;
+}
+
+/* `is_here`: the machine is this one, so that its runtimes can be opened. One that was named is asked in any
+ * case: that it is not there is for it to say. */
 static void see_runtime(const px_device *device, const phlox_model_options *options, const char *root,
                         bool is_here, px_runtime_seen *out)
 {
@@ -125,8 +132,11 @@ static void see_runtime(const px_device *device, const phlox_model_options *opti
         out->is_installed = true;
         return;
     }
-    out->is_installed = is_here ? device->find && device->find(options, out->library, sizeof out->library)
-                                : px_hardware_has_runtime(root, device->runtime);
+    const char *const given = given_library(options, device->runtime);
+    if (!is_here) out->is_installed = px_hardware_has_runtime(root, device->runtime);
+    else out->is_installed = device->find(options, out->library, sizeof out->library) || given;
+    if (is_here && given && !out->library[0])
+        snprintf(out->library, sizeof out->library, "%s", given);
     if (is_here && out->is_installed) px_runtime_ask(device, options, usual_patience, out);
 }
 

@@ -50,6 +50,14 @@ has '.checks[0].name' version
 expect 2 doctor --root absent; says absent
 expect 2 doctor --threads 0; says threads
 
+# A library that is named and is none.
+expect 0 devices --openvino-library nowhere --ort-library nowhere
+prints 'OpenVINO does not work: ' 'ONNX Runtime GenAI does not work: ' nowhere
+expect 0 doctor --openvino-library nowhere; prints 'problem OpenVINO: nowhere: '
+if [ -n "${PHLOX_TEST_OPENVINO:-}" ]; then
+    expect 0 devices --openvino-library "$PHLOX_TEST_OPENVINO"; prints 'ok   OpenVINO: --device openvino:CPU'
+fi
+
 # Every option of the model, and where it came from.
 expect 0 doctor --threads 2 --ov-config PERFORMANCE_HINT=LATENCY --ov-config NUM_STREAMS=1 --no-cache
 prints 'threads: 2 (command line)' 'ov-config: PERFORMANCE_HINT=LATENCY NUM_STREAMS=1 (command line)' \
