@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <string.h>
 
 static const char *const kinds[] = {[PHLOX_UNIT_CPU] = "CPU", [PHLOX_UNIT_GPU] = "GPU",
                                     [PHLOX_UNIT_NPU] = "NPU"};
@@ -61,7 +62,7 @@ static bool print_unit(void *user, const phlox_unit *unit)
 {
     size_t *const count = user;
     printf("%s%s  %s", (*count)++ ? "\n" : "", kinds[unit->kind], unit->name[0] ? unit->name : "unknown");
-    if (unit->generation[0]) printf(", %s", unit->generation);
+    if (!strstr(unit->name, unit->generation)) printf(", %s", unit->generation);
     putchar('\n');
     if (unit->kind == PHLOX_UNIT_CPU) print_cpu(unit);
     else print_driver(unit);

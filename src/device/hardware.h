@@ -137,8 +137,9 @@ const char *px_hardware_driver(const px_hardware *unit, int *major, int *minor);
 px_lack px_hardware_lack(const px_hardware_list *list, const px_hardware *unit);
 /* Whether the vendor's library in user space is there. */
 bool px_hardware_has_library(const px_hardware_list *list, const px_hardware *unit);
-/* Says what is missing and what mends that, from the table of sentences. */
+/* Says what is missing and what mends that, from the table of sentences. `title` and `package` are of the way;
+ * `message` is the runtime's, where it has one. */
 void px_hardware_explain(const px_hardware_list *list, const px_hardware *unit, px_lack lack,
-                         const px_runtime_seen *runtime, px_problem *out);
+                         const char *title, const char *package, const char *message, px_problem *out);
 
 #endif

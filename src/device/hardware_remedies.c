@@ -4,7 +4,7 @@
  *
  * Words in braces stand for what is so on this machine: {unit} its name, {driver} and {since} the kernel's
  * driver for it and the version of Linux that it came with, {bound} the driver that has it now, {kernel},
- * {node}, {group}, {runtime}, and {message} of the runtime.
+ * {node}, {group}, {runtime}, {package} for phlox runtime, and {message} of the runtime.
  */
 #include "device/hardware.h"
 
@@ -13,7 +13,7 @@
 
 enum { ANY = -1 };
 
-enum place { ANYWHERE, CONTAINER, WSL };
+enum place { ANYWHERE, CONTAINER, WSL, UBUNTU, DEBIAN };
 
 struct row {
     int kind, vendor; /* px_unit_kind, px_vendor or ANY */
@@ -27,6 +27,7 @@ struct row {
 #define NPU_RELEASES "https://github.com/intel/linux-npu-driver/releases"
 #define NPU_PACKAGES "download intel-driver-compiler-npu, intel-level-zero-npu and intel-fw-npu from " \
                      NPU_RELEASES
+#define NVIDIA_DEBIAN "sudo apt install nvidia-driver && sudo reboot"
 #define NPU_INSTALL NPU_PACKAGES ", then: sudo apt install ./intel-*npu_*.deb && sudo reboot"
 
 static const struct row rows[] = {
@@ -37,6 +38,10 @@ static const struct row rows[] = {
      "use the CPU: phlox run --device cpu", NULL, NULL, NULL},
     {ANY, ANY, PX_LACK_GENERATION, ANYWHERE, "{unit} is of a generation that no runtime supports",
      "use the CPU: phlox run --device cpu", NULL, NULL, NULL},
+    {PX_UNIT_GPU, PX_VENDOR_INTEL, PX_LACK_WINDOWS, ANYWHERE, "{runtime} is for Windows only",
+     "use OpenVINO: phlox run --device gpu", NULL, NULL, NULL},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_WINDOWS, ANYWHERE, "{runtime} is for Windows only",
+     "use CUDA: phlox run --device cuda", NULL, NULL, NULL},
     {ANY, ANY, PX_LACK_WINDOWS, ANYWHERE, "{runtime} is for Windows only",
      "use the CPU: phlox run --device cpu", NULL, NULL, NULL},
     {PX_UNIT_NPU, PX_VENDOR_QUALCOMM, PX_LACK_SUPPORT, ANYWHERE,
@@ -48,6 +53,12 @@ static const struct row rows[] = {
      "not have",
      "install AMD's Ryzen AI Software, then: phlox run --device ort:RyzenAI --ort-library DIR", NULL, NULL,
      NULL},
+    {PX_UNIT_GPU, PX_VENDOR_INTEL, PX_LACK_SUPPORT, ANYWHERE, "phlox has no engine for {runtime}",
+     "use OpenVINO: phlox run --device gpu", NULL, NULL, NULL},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_SUPPORT, ANYWHERE, "phlox has no engine for {runtime}",
+     "use CUDA: phlox run --device cuda", NULL, NULL, NULL},
+    {PX_UNIT_GPU, ANY, PX_LACK_SUPPORT, ANYWHERE, "phlox has no engine for {runtime}",
+     "use the CPU: phlox run --device cpu", NULL, NULL, NULL},
     {ANY, ANY, PX_LACK_SUPPORT, ANYWHERE, "phlox has no way to drive {unit} through {runtime}",
      "use the CPU: phlox run --device cpu", NULL, NULL, NULL},
 
@@ -57,14 +68,22 @@ static const struct row rows[] = {
     {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_MODULE, CONTAINER, "NVIDIA's driver is not loaded on the host",
      "install NVIDIA's driver and its container toolkit on the host, then start the container with --gpus all",
      NULL, NULL, NULL},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_MODULE, UBUNTU, "no driver has taken {unit}",
+     "sudo ubuntu-drivers install && sudo reboot", NULL, NULL, NULL},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_MODULE, DEBIAN,
+     "no driver has taken {unit}; NVIDIA's is in Debian's component non-free", NVIDIA_DEBIAN, NULL, NULL, NULL},
     {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_MODULE, ANYWHERE, "no driver has taken {unit}",
-     "install NVIDIA's driver: https://www.nvidia.com/drivers",
-     "sudo apt install nvidia-driver && sudo reboot", "sudo dnf install akmod-nvidia && sudo reboot",
+     "install NVIDIA's driver: https://www.nvidia.com/drivers", NULL, "sudo dnf install akmod-nvidia && sudo reboot",
      "sudo pacman -S nvidia && sudo reboot"},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_OTHER_DRIVER, UBUNTU,
+     "{unit} is driven by {bound}, which has no CUDA", "sudo ubuntu-drivers install && sudo reboot", NULL, NULL,
+     NULL},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_OTHER_DRIVER, DEBIAN,
+     "{unit} is driven by {bound}, which has no CUDA; NVIDIA's driver is in Debian's component non-free",
+     NVIDIA_DEBIAN, NULL, NULL, NULL},
     {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_OTHER_DRIVER, ANYWHERE,
      "{unit} is driven by {bound}, which has no CUDA",
-     "install NVIDIA's driver: https://www.nvidia.com/drivers",
-     "sudo apt install nvidia-driver && sudo reboot", "sudo dnf install akmod-nvidia && sudo reboot",
+     "install NVIDIA's driver: https://www.nvidia.com/drivers", NULL, "sudo dnf install akmod-nvidia && sudo reboot",
      "sudo pacman -S nvidia && sudo reboot"},
     {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_DRIVER, ANYWHERE,
      "NVIDIA's driver is loaded but has not taken {unit}",
@@ -72,12 +91,17 @@ static const struct row rows[] = {
     {ANY, ANY, PX_LACK_KERNEL, CONTAINER,
      "the host's Linux {kernel} has no driver {driver} for {unit}; it came with Linux {since}",
      "install Linux {since} or newer on the host", NULL, NULL, NULL},
+    {ANY, ANY, PX_LACK_KERNEL, UBUNTU,
+     "Linux {kernel} has no driver {driver} for {unit}; it came with Linux {since}",
+     "sudo apt install linux-generic-hwe-$(. /etc/os-release; echo $VERSION_ID) && sudo reboot", NULL, NULL,
+     NULL},
+    {ANY, ANY, PX_LACK_KERNEL, DEBIAN,
+     "Linux {kernel} has no driver {driver} for {unit}; it came with Linux {since}",
+     "sudo apt install -t $(. /etc/os-release; echo $VERSION_CODENAME)-backports linux-image-amd64 && sudo "
+     "reboot", NULL, NULL, NULL},
     {ANY, ANY, PX_LACK_KERNEL, ANYWHERE,
      "Linux {kernel} has no driver {driver} for {unit}; it came with Linux {since}",
-     "install Linux {since} or newer",
-     "sudo apt install linux-generic-hwe-24.04 && sudo reboot (Ubuntu), or sudo apt install -t "
-     "bookworm-backports linux-image-amd64 && sudo reboot (Debian 12)",
-     "sudo dnf upgrade kernel && sudo reboot", "sudo pacman -Syu && sudo reboot"},
+     "install Linux {since} or newer", NULL, "sudo dnf upgrade kernel && sudo reboot", "sudo pacman -Syu && sudo reboot"},
     {ANY, ANY, PX_LACK_MODULE, CONTAINER, "the kernel module {driver} is not loaded on the host",
      "on the host: sudo modprobe {driver}", NULL, NULL, NULL},
     {ANY, ANY, PX_LACK_MODULE, ANYWHERE, "the kernel module {driver} is not loaded",
@@ -88,8 +112,10 @@ static const struct row rows[] = {
      "download intel-fw-npu from " NPU_RELEASES
      ", then: sudo apt install ./intel-fw-npu_*.deb && sudo reboot",
      "sudo dnf install linux-firmware && sudo reboot", "sudo pacman -S linux-firmware && sudo reboot"},
+    {ANY, ANY, PX_LACK_FIRMWARE, UBUNTU, "{driver} is loaded, but the firmware of {unit} is not installed",
+     "sudo apt install linux-firmware && sudo reboot", NULL, NULL, NULL},
     {ANY, ANY, PX_LACK_FIRMWARE, ANYWHERE, "{driver} is loaded, but the firmware of {unit} is not installed",
-     "install linux-firmware and reboot", "sudo apt install linux-firmware && sudo reboot",
+     "install linux-firmware and reboot", NULL,
      "sudo dnf install linux-firmware && sudo reboot", "sudo pacman -S linux-firmware && sudo reboot"},
     {ANY, ANY, PX_LACK_DRIVER, ANYWHERE, "{driver} is loaded but has not taken {unit}",
      "look for the reason with: sudo dmesg | grep {driver}", NULL, NULL, NULL},
@@ -132,18 +158,22 @@ static const struct row rows[] = {
 
     /* ---- the vendor's library -------------------------------------------------------------------- */
     {PX_UNIT_GPU, PX_VENDOR_INTEL, PX_LACK_LIBRARY, ANYWHERE,
-     "Intel's compute runtime is not installed (OpenCL: libigdrcl, Level Zero: libze_intel_gpu)",
+     "Intel's compute runtime is not installed: intel-opencl-icd (libigdrcl), which OpenVINO needs, and for "
+     "Level Zero libze-intel-gpu1, which was intel-level-zero-gpu (libze_intel_gpu)",
      "install Intel's compute runtime: https://github.com/intel/compute-runtime/releases",
-     "sudo apt install intel-opencl-icd (and for Level Zero libze-intel-gpu1, on older releases "
-     "intel-level-zero-gpu)",
+     "sudo apt install intel-opencl-icd",
      "sudo dnf install intel-compute-runtime", "sudo pacman -S intel-compute-runtime"},
     {PX_UNIT_NPU, PX_VENDOR_INTEL, PX_LACK_LIBRARY, ANYWHERE,
      "Intel's NPU driver in user space (libze_intel_npu, the NPU compiler) is not installed", NPU_PACKAGES,
      NPU_INSTALL, NULL, "sudo pacman -S intel-npu-driver"},
     {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_LIBRARY, CONTAINER, "libcuda.so.1 is not in the container",
      "start the container with --gpus all", NULL, NULL, NULL},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_LIBRARY, UBUNTU, "libcuda.so.1 is not installed",
+     "sudo ubuntu-drivers install", NULL, NULL, NULL},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_LIBRARY, DEBIAN, "libcuda.so.1 is not installed",
+     "sudo apt install libcuda1", NULL, NULL, NULL},
     {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_LIBRARY, ANYWHERE, "libcuda.so.1 is not installed",
-     "install NVIDIA's driver: https://www.nvidia.com/drivers", "sudo apt install libcuda1",
+     "install NVIDIA's driver: https://www.nvidia.com/drivers", NULL,
      "sudo dnf install xorg-x11-drv-nvidia-cuda", "sudo pacman -S nvidia-utils"},
     {PX_UNIT_GPU, PX_VENDOR_MICROSOFT, PX_LACK_LIBRARY, ANYWHERE,
      "the Windows host passes no CUDA through (/usr/lib/wsl/lib/libcuda.so.1)",
@@ -152,9 +182,6 @@ static const struct row rows[] = {
     /* ---- the runtime ----------------------------------------------------------------------------- */
     {ANY, ANY, PX_LACK_BUILD, ANYWHERE, "this build of phlox has no device for {runtime}",
      "use the CPU: phlox run --device cpu", NULL, NULL, NULL},
-    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_RUNTIME, ANYWHERE,
-     "ONNX Runtime GenAI with CUDA is not installed", "phlox runtime add onnxruntime-genai-cuda", NULL, NULL,
-     NULL},
     {ANY, ANY, PX_LACK_RUNTIME, ANYWHERE, "{runtime} is not installed", "phlox runtime add {package}", NULL,
      NULL, NULL},
     {ANY, ANY, PX_LACK_START, ANYWHERE, "{runtime} does not work: {message}",
@@ -199,8 +226,11 @@ static void fill_in(const char *text, const struct word *words, size_t count, ch
 
 static bool fits(const struct row *row, const px_hardware_list *list, const px_hardware *unit, px_lack lack)
 {
-    const bool is_here = row->place == ANYWHERE || (row->place == CONTAINER && list->system.container[0]) ||
-                         (row->place == WSL && list->system.is_wsl);
+    const px_system *const system = &list->system;
+    const bool is_here = row->place == ANYWHERE || (row->place == CONTAINER && system->container[0]) ||
+                         (row->place == WSL && system->is_wsl) ||
+                         (row->place == UBUNTU && strcmp(system->id, "ubuntu") == 0) ||
+                         (row->place == DEBIAN && strcmp(system->id, "debian") == 0);
     return row->lack == lack && is_here && (row->kind == ANY || row->kind == (int)unit->kind) &&
            (row->vendor == ANY || row->vendor == (int)unit->vendor);
 }
@@ -220,7 +250,7 @@ static const char *choose_remedy(const struct row *row, const px_system *system)
 }
 
 void px_hardware_explain(const px_hardware_list *list, const px_hardware *unit, px_lack lack,
-                         const px_runtime_seen *runtime, px_problem *out)
+                         const char *title, const char *package, const char *message, px_problem *out)
 {
     int major = 0, minor = 0;
     char since[16];
@@ -234,9 +264,9 @@ void px_hardware_explain(const px_hardware_list *list, const px_hardware *unit, 
         {"kernel", list->system.kernel},
         {"node", unit->node},
         {"group", unit->group},
-        {"runtime", runtime ? runtime->title : ""},
-        {"package", runtime && runtime->runtime ? runtime->runtime : ""},
-        {"message", runtime ? runtime->message : ""},
+        {"runtime", title},
+        {"package", package},
+        {"message", message},
     };
     *out = (px_problem){.reason = ""};
     for (size_t i = 0; i < PX_COUNT(rows); i++) {

@@ -130,28 +130,34 @@ enum { ANY = -1 };
 static const struct way {
     int kind, vendor; /* px_unit_kind, px_vendor or ANY */
     const char *title, *device, *unit;
+    const char *package; /* for phlox runtime add; "": none helps */
     px_lack always;      /* what is missing on every machine of this system */
     bool shows_hardware; /* what its runtime lists is there and works; else only what was built in */
     bool needs_library;
 } ways[] = {
-    {PX_UNIT_CPU, ANY, "native engine", "cpu", "", PX_LACK_NOTHING, true, false},
-    {PX_UNIT_CPU, ANY, "OpenVINO", "openvino", "CPU", PX_LACK_NOTHING, true, false},
-    {PX_UNIT_CPU, ANY, "ONNX Runtime GenAI", "ort", "cpu", PX_LACK_NOTHING, false, false},
-    {PX_UNIT_GPU, PX_VENDOR_INTEL, "OpenVINO", "openvino", "GPU", PX_LACK_NOTHING, true, true},
-    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, "ONNX Runtime GenAI, CUDA", "ort", "cuda", PX_LACK_NOTHING, false, true},
-    {PX_UNIT_GPU, PX_VENDOR_MICROSOFT, "ONNX Runtime GenAI, CUDA", "ort", "cuda", PX_LACK_NOTHING, false,
-     true},
-    {PX_UNIT_GPU, PX_VENDOR_MICROSOFT, "OpenVINO", "openvino", "GPU", PX_LACK_NOTHING, true, false},
-    {PX_UNIT_GPU, PX_VENDOR_INTEL, "DirectML", "ort", "dml", PX_LACK_WINDOWS, false, false},
-    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, "DirectML", "ort", "dml", PX_LACK_WINDOWS, false, false},
-    {PX_UNIT_GPU, PX_VENDOR_AMD, "DirectML", "ort", "dml", PX_LACK_WINDOWS, false, false},
-    {PX_UNIT_GPU, PX_VENDOR_QUALCOMM, "DirectML", "ort", "dml", PX_LACK_WINDOWS, false, false},
-    {PX_UNIT_GPU, ANY, "Vulkan", "", "", PX_LACK_SUPPORT, false, false},
-    {PX_UNIT_NPU, PX_VENDOR_INTEL, "OpenVINO", "openvino", "NPU", PX_LACK_NOTHING, true, true},
-    {PX_UNIT_NPU, PX_VENDOR_AMD, "ONNX Runtime GenAI, RyzenAI", "ort", "RyzenAI", PX_LACK_SUPPORT, false,
+    {PX_UNIT_CPU, ANY, "native engine", "cpu", "", "", PX_LACK_NOTHING, true, false},
+    {PX_UNIT_CPU, ANY, "OpenVINO", "openvino", "CPU", "openvino", PX_LACK_NOTHING, true, false},
+    {PX_UNIT_CPU, ANY, "ONNX Runtime GenAI", "ort", "cpu", "onnxruntime-genai", PX_LACK_NOTHING, false, false},
+    {PX_UNIT_GPU, PX_VENDOR_INTEL, "OpenVINO", "openvino", "GPU", "openvino", PX_LACK_NOTHING, true, true},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, "ONNX Runtime GenAI, CUDA", "ort", "cuda", "onnxruntime-genai-cuda",
+     PX_LACK_NOTHING, false, true},
+    {PX_UNIT_GPU, PX_VENDOR_MICROSOFT, "ONNX Runtime GenAI, CUDA", "ort", "cuda", "onnxruntime-genai-cuda",
+     PX_LACK_NOTHING, false, true},
+    {PX_UNIT_GPU, PX_VENDOR_MICROSOFT, "OpenVINO", "openvino", "GPU", "openvino", PX_LACK_NOTHING, true, false},
+    {PX_UNIT_GPU, PX_VENDOR_INTEL, "DirectML", "ort", "dml", "onnxruntime-genai", PX_LACK_WINDOWS, false,
      false},
-    {PX_UNIT_NPU, PX_VENDOR_QUALCOMM, "ONNX Runtime GenAI, QNN", "ort", "QNN", PX_LACK_SUPPORT, false, false},
-    {PX_UNIT_NPU, PX_VENDOR_OTHER, "any runtime", "", "", PX_LACK_SUPPORT, false, false},
+    {PX_UNIT_GPU, PX_VENDOR_NVIDIA, "DirectML", "ort", "dml", "onnxruntime-genai", PX_LACK_WINDOWS, false,
+     false},
+    {PX_UNIT_GPU, PX_VENDOR_AMD, "DirectML", "ort", "dml", "onnxruntime-genai", PX_LACK_WINDOWS, false, false},
+    {PX_UNIT_GPU, PX_VENDOR_QUALCOMM, "DirectML", "ort", "dml", "onnxruntime-genai", PX_LACK_WINDOWS, false,
+     false},
+    {PX_UNIT_GPU, ANY, "Vulkan", "", "", "", PX_LACK_SUPPORT, false, false},
+    {PX_UNIT_NPU, PX_VENDOR_INTEL, "OpenVINO", "openvino", "NPU", "openvino", PX_LACK_NOTHING, true, true},
+    {PX_UNIT_NPU, PX_VENDOR_AMD, "ONNX Runtime GenAI, RyzenAI", "ort", "RyzenAI", "onnxruntime-genai",
+     PX_LACK_SUPPORT, false, false},
+    {PX_UNIT_NPU, PX_VENDOR_QUALCOMM, "ONNX Runtime GenAI, QNN", "ort", "QNN", "onnxruntime-genai",
+     PX_LACK_SUPPORT, false, false},
+    {PX_UNIT_NPU, PX_VENDOR_OTHER, "any runtime", "", "", "", PX_LACK_SUPPORT, false, false},
 };
 
 static const px_runtime_seen *find_runtime(const px_runtime_seen *runtimes, size_t count, const char *name)
@@ -199,24 +205,23 @@ static const px_unit *find_unit(const px_hardware_list *list, const px_hardware 
 }
 
 static void add_problem(const px_hardware_list *list, const px_hardware *unit, px_lack lack,
-                        const px_runtime_seen *runtime, px_way *out)
+                        const struct way *way, const char *message, px_way *out)
 {
     if (lack == PX_LACK_NOTHING || out->problem_count == PX_MOST_PROBLEMS) return;
-    px_hardware_explain(list, unit, lack, runtime, &out->problems[out->problem_count++]);
+    px_hardware_explain(list, unit, lack, way->title, way->package, message,
+                        &out->problems[out->problem_count++]);
 }
 
 static void judge_way(const px_hardware_list *list, const px_hardware *unit, const struct way *way,
                       const px_runtime_seen *seen, px_way *out)
 {
-    const px_runtime_seen none = {.title = way->title, .name = way->device};
-    const px_runtime_seen *const runtime = seen ? seen : &none;
-    const bool is_native = seen && !seen->runtime;
-    *out = (px_way){.title = way->title, .is_installed = is_native || runtime->is_installed};
+    const bool is_native = seen && !seen->runtime, was_asked = seen && seen->was_asked;
+    *out = (px_way){.title = way->title, .is_installed = is_native || (seen && seen->is_installed)};
     if (way->device[0])
         snprintf(out->device, sizeof out->device, "%s%s%s", way->device, way->unit[0] ? ":" : "", way->unit);
     const px_unit *shown = NULL;
-    if (runtime->was_asked && runtime->status == PHLOX_OK && !is_native)
-        shown = find_unit(list, unit, way, &runtime->units);
+    if (was_asked && seen->status == PHLOX_OK && !is_native)
+        shown = find_unit(list, unit, way, &seen->units);
     out->is_listed = shown || is_native;
     if (shown) snprintf(out->device, sizeof out->device, "%s:%s", way->device, shown->unit);
     px_make_printable(out->device);
@@ -227,24 +232,24 @@ static void judge_way(const px_hardware_list *list, const px_hardware *unit, con
     }
     if (way->always == PX_LACK_WINDOWS || (way->always == PX_LACK_SUPPORT && !shown)) {
         const bool is_old = unit->is_old;
-        add_problem(list, unit, is_old ? PX_LACK_GENERATION : way->always, &none, out);
+        add_problem(list, unit, is_old ? PX_LACK_GENERATION : way->always, way, "", out);
         if (is_old || !way->device[0] || way->always == PX_LACK_WINDOWS) return;
-        add_problem(list, unit, px_hardware_lack(list, unit), runtime, out);
+        add_problem(list, unit, px_hardware_lack(list, unit), way, "", out);
         return;
     }
     const px_lack lack = px_hardware_lack(list, unit);
-    add_problem(list, unit, lack, runtime, out);
+    add_problem(list, unit, lack, way, "", out);
     if (unit->is_old) return;
     /* NVIDIA's library comes with its driver */
     const bool is_told = unit->vendor == PX_VENDOR_NVIDIA && lack != PX_LACK_NOTHING;
     if (way->needs_library && !is_told && !px_hardware_has_library(list, unit))
-        add_problem(list, unit, PX_LACK_LIBRARY, runtime, out);
-    if (!seen) add_problem(list, unit, PX_LACK_BUILD, runtime, out);
-    else if (!out->is_installed) add_problem(list, unit, PX_LACK_RUNTIME, runtime, out);
-    else if (runtime->was_asked && runtime->status != PHLOX_OK)
-        add_problem(list, unit, PX_LACK_START, runtime, out);
-    else if (runtime->was_asked && !shown && !out->problem_count)
-        add_problem(list, unit, PX_LACK_LISTED, runtime, out);
+        add_problem(list, unit, PX_LACK_LIBRARY, way, "", out);
+    if (!seen) add_problem(list, unit, PX_LACK_BUILD, way, "", out);
+    else if (!out->is_installed) add_problem(list, unit, PX_LACK_RUNTIME, way, "", out);
+    else if (was_asked && seen->status != PHLOX_OK)
+        add_problem(list, unit, PX_LACK_START, way, seen->message, out);
+    else if (was_asked && !shown && !out->problem_count)
+        add_problem(list, unit, PX_LACK_LISTED, way, "", out);
     out->is_usable = !out->problem_count;
 }
 

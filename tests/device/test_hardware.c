@@ -157,8 +157,8 @@ static void everything_right(void **state)
     is_usable(m, 0, seen, "ONNX Runtime GenAI", "ort:cpu");
     is_usable(m, unit_of(m, PX_UNIT_GPU, 0), seen, "OpenVINO", "openvino:GPU");
     is_usable(m, unit_of(m, PX_UNIT_NPU, 0), seen, "OpenVINO", "openvino:NPU");
-    LACKS(m, PX_UNIT_GPU, "DirectML", 0, "Windows only", "use the CPU: phlox run --device cpu");
-    LACKS(m, PX_UNIT_GPU, "Vulkan", 0, "no way to drive", "use the CPU: phlox run --device cpu");
+    LACKS(m, PX_UNIT_GPU, "DirectML", 0, "DirectML is for Windows only", "use OpenVINO: phlox run --device gpu");
+    LACKS(m, PX_UNIT_GPU, "Vulkan", 0, "no engine for Vulkan", "use OpenVINO: phlox run --device gpu");
     free(seen);
     close_machine(m);
 }
@@ -211,8 +211,7 @@ static void only_root_may(void **state)
           "https://github.com/intel/linux-npu-driver/releases, then: sudo apt install ./intel-*npu_*.deb && "
           "sudo reboot");
     LACKS(m, PX_UNIT_GPU, "OpenVINO", 1, "compute runtime is not installed",
-          "sudo apt install intel-opencl-icd (and for Level Zero libze-intel-gpu1, on older releases "
-          "intel-level-zero-gpu)");
+          "sudo apt install intel-opencl-icd");
     seen[OPENVINO].is_installed = seen[OPENVINO].was_asked = false;
     LACKS(m, PX_UNIT_NPU, "OpenVINO", 2, "OpenVINO is not installed", "phlox runtime add openvino");
     free(seen);
@@ -230,8 +229,15 @@ static void no_driver(void **state)
     m = open_machine("meteor-lake-old-kernel", true);
     LACKS(m, PX_UNIT_NPU, "OpenVINO", 0,
           "Linux 6.2.0-39-generic has no driver intel_vpu for Meteor Lake NPU; it came with Linux 6.3",
-          "sudo apt install linux-generic-hwe-24.04 && sudo reboot (Ubuntu), or sudo apt install -t "
-          "bookworm-backports linux-image-amd64 && sudo reboot (Debian 12)");
+          "sudo apt install linux-generic-hwe-$(. /etc/os-release; echo $VERSION_ID) && sudo reboot");
+    tree_add(m->root, "file /etc/os-release ID=debian\\n");
+    look(m);
+    LACKS(m, PX_UNIT_NPU, "OpenVINO", 0, "it came with Linux 6.3",
+          "sudo apt install -t $(. /etc/os-release; echo $VERSION_CODENAME)-backports linux-image-amd64 && "
+          "sudo reboot");
+    tree_add(m->root, "file /etc/os-release ID=nixos\\n");
+    look(m);
+    LACKS(m, PX_UNIT_NPU, "OpenVINO", 0, "it came with Linux 6.3", "install Linux 6.3 or newer");
     close_machine(m);
     m = open_machine("meteor-lake-no-firmware", true);
     LACKS(m, PX_UNIT_NPU, "OpenVINO", 0, "firmware of Meteor Lake NPU is not in /lib/firmware/intel/vpu",
@@ -387,7 +393,14 @@ static void nvidia(void **state)
     assert_string_equal(gpu->name, "AD102 [GeForce RTX 4090]");
     assert_true(gpu->memory == UINT64_C(8) << 30 && gpu->memory_is_window);
     assert_string_equal(gpu->driver, "");
-    LACKS(m, PX_UNIT_GPU, way, 0, "no driver has taken AD102", install);
+    LACKS(m, PX_UNIT_GPU, way, 0, "no driver has taken AD102 [GeForce RTX 4090]; NVIDIA's is in Debian's", install);
+    LACKS(m, PX_UNIT_GPU, "DirectML", 0, "Windows only", "use CUDA: phlox run --device cuda");
+    tree_add(m->root, "file /etc/os-release ID=ubuntu\\nID_LIKE=debian\\n");
+    look(m);
+    LACKS(m, PX_UNIT_GPU, way, 0, "no driver has taken", "sudo ubuntu-drivers install && sudo reboot");
+    tree_add(m->root, "file /etc/os-release ID=arch\\n");
+    look(m);
+    LACKS(m, PX_UNIT_GPU, way, 0, "no driver has taken", "sudo pacman -S nvidia && sudo reboot");
     tree_add(m->root, "file /sys/devices/pci0000:00/0000:00:01.1/0000:01:00.0/resource "
                       "0x0000000000000000 0x000000ffffffffff 0x0000000000040200\\n"
                       "0x0000000000000000 0x000000ffffffffff 0x0000000000002101\\n"
@@ -433,7 +446,8 @@ static void virtual_machines(void **state)
     struct machine *m = open_machine("virtual", true);
     assert_true(m->list.system.is_virtual && !m->list.system.is_wsl);
     assert_int_equal(m->list.count, 2);
-    LACKS(m, PX_UNIT_GPU, "Vulkan", 0, "no way to drive QEMU GPU (1234:1111)",
+    assert_string_equal(get(m, PX_UNIT_GPU)->name, "QEMU GPU (1234:1111)");
+    LACKS(m, PX_UNIT_GPU, "Vulkan", 0, "no engine for Vulkan",
           "use the CPU: phlox run --device cpu");
     close_machine(m);
     m = open_machine("wsl2", true);
@@ -446,6 +460,9 @@ static void virtual_machines(void **state)
     show_unit(&seen[ORT], PX_UNIT_GPU, "cuda", "");
     is_usable(m, unit_of(m, PX_UNIT_GPU, 0), seen, "OpenVINO", "openvino:GPU");
     is_usable(m, unit_of(m, PX_UNIT_GPU, 0), seen, "ONNX Runtime GenAI, CUDA", "ort:cuda");
+    seen[ORT].is_installed = seen[ORT].was_asked = false;
+    LACKS(m, PX_UNIT_GPU, "ONNX Runtime GenAI, CUDA", 0, "CUDA is not installed",
+          "phlox runtime add onnxruntime-genai-cuda");
     test_remove(test_path((char[TEST_PATH]){0}, "%s/dev/dxg", m->root));
     look(m);
     seen[OPENVINO].units.count = 1;
