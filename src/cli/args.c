@@ -50,6 +50,13 @@ const char *cli_bytes(uint64_t bytes, char *text)
     return text;
 }
 
+const char *cli_threads(int threads, char *text)
+{
+    text[0] = 0;
+    if (threads) snprintf(text, 32, ", %d threads", threads);
+    return text;
+}
+
 bool cli_number(const char *text, size_t least, size_t most, size_t *out)
 {
     char *end;

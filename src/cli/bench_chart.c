@@ -222,7 +222,7 @@ static void draw_titles(const struct chart *chart, FILE *file)
 {
     const bench_subject *const subject = chart->series[0].subject;
     const char *const slash = strrchr(subject->model, '/');
-    char cpu[64];
+    char cpu[64], threads[32];
     phlox_cpu_name(cpu, sizeof cpu);
     fprintf(file, "<text class=\"title\" x=\"%d\" y=\"28\">", LEFT);
     put_text(slash && slash[1] ? slash + 1 : subject->model, file);
@@ -230,7 +230,8 @@ static void draw_titles(const struct chart *chart, FILE *file)
     put_text(cpu, file);
     if (!is_of_one_device(chart)) fputs(", phlox ", file);
     else
-        fprintf(file, ", %s %s, %d threads, phlox ", subject->device, subject->kernels, subject->threads);
+        fprintf(file, ", %s %s%s, phlox ", subject->device, subject->kernels,
+                cli_threads(subject->threads, threads));
     put_text(phlox_version(), file);
     fputs("</text>\n", file);
 }

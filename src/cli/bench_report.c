@@ -244,8 +244,9 @@ static bool begins_group(const json_t *rows, size_t i)
 
 static void print_heading(const json_t *rows, const json_t *row, bool markdown)
 {
-    printf("%s: %s, %s %s, %.0f threads\n%s", text_of(row, "model"), text_of(row, "weights"),
-           text_of(row, "device"), text_of(row, "kernels"), real_of(row, "threads"),
+    char threads[32];
+    printf("%s: %s, %s %s%s\n%s", text_of(row, "model"), text_of(row, "weights"),
+           text_of(row, "device"), text_of(row, "kernels"), cli_threads((int)real_of(row, "threads"), threads),
            markdown ? "\n" : "");
     if (markdown) fputs("| test |", stdout);
     else printf("%-*s", TEST_WIDTH, "test");

@@ -71,6 +71,8 @@ int cli_finish(int code);
 bool cli_number(const char *text, size_t least, size_t most, size_t *out);
 /* 1234567890 as "1.23 GB"; text: [16] */
 const char *cli_bytes(uint64_t bytes, char *text);
+/* ", 2 threads", or nothing where threads are the runtime's own affair (0); text: [32] */
+const char *cli_threads(int threads, char *text);
 
 /* ---- input --------------------------------------------------------------------------------- */
 

@@ -11,7 +11,7 @@ static void print_ids(const int32_t *ids, size_t count)
 
 static void print_text(const phlox_model *model, const phlox_model_info *info, int32_t context)
 {
-    char a[16], b[16];
+    char a[16], b[16], threads[32];
     printf("model           %s (%s)\n", info->path[0] ? info->path : "built-in", info->form);
     const bool is_small = info->parameters < 1000000000;
     printf("architecture    %s, %.2f %s parameters, stored as %s\n", info->architecture,
@@ -30,8 +30,8 @@ static void print_text(const phlox_model *model, const phlox_model_info *info, i
     printf("chat format     %s\n", info->chat_format[0] ? info->chat_format : "none");
     printf("ends at         ");
     print_ids(info->eos_ids, info->eos_count);
-    printf("device          %s %s, %d threads: %s\n", info->device, info->kernels, info->threads,
-           info->device_reason);
+    printf("device          %s %s%s: %s\n", info->device, info->kernels,
+           cli_threads(info->threads, threads), info->device_reason);
     printf("weights         %s in %s (%s stored)\n", info->weights,
            cli_bytes(info->weight_bytes, a), cli_bytes(info->stored_bytes, b));
     printf("memory          %s at %d tokens of context (%s a token)\n",

@@ -150,9 +150,10 @@ static const char *stop_name(phlox_stop_reason stop)
 static void print_statistics(const phlox_model_info *info, const phlox_statistics *s,
                              size_t used)
 {
-    fprintf(stderr, "%s %s, %d threads | %s, %s | context %zu of %d | prefill %llu tokens, "
+    char threads[32];
+    fprintf(stderr, "%s %s%s | %s, %s | context %zu of %d | prefill %llu tokens, "
             "%.1f tok/s | decode %llu tokens, %.1f tok/s", info->device, info->kernels,
-            info->threads, info->path[0] ? info->path : info->form, info->weights, used, info->context_size, (unsigned long long)s->prefill_tokens,
+            cli_threads(info->threads, threads), info->path[0] ? info->path : info->form, info->weights, used, info->context_size, (unsigned long long)s->prefill_tokens,
             run_rate(s->prefill_tokens, s->prefill_seconds), (unsigned long long)s->decode_tokens,
             run_rate(s->decode_tokens, s->decode_seconds));
     if (s->drafted_tokens)
