@@ -1,7 +1,7 @@
 /* The units of the machine and what can drive them: the system's view, and that of each runtime. */
 #include "api/devices.h"
 
-#include <phlox/tools.h>
+#include <phlox/devices.h>
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
 #include "base/cores.h"
 #include "kernels/kernels.h"
 
-#include <phlox/tools.h>
+#include <phlox/devices.h>
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #include "api/builtin.h"
 #include "base/cores.h"
 
-#include <phlox/tools.h>
+#include <phlox/devices.h>
 
 #include <inttypes.h>
 #include <stdio.h>

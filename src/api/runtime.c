@@ -1,7 +1,7 @@
 #include "base/tree.h"
 #include "fetch/runtimes.h"
 
-#include <phlox/tools.h>
+#include <phlox/devices.h>
 
 #include <stdlib.h>
 #include <string.h>

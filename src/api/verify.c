@@ -3,7 +3,7 @@
 #include "api/model.h"
 #include "base/os.h"
 
-#include <phlox/tools.h>
+#include <phlox/devices.h>
 
 #include <stdio.h>
 #include <stdlib.h>

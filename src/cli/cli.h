@@ -3,7 +3,7 @@
 #ifndef PX_CLI_CLI_H
 #define PX_CLI_CLI_H
 
-#include <phlox/tools.h>
+#include <phlox/devices.h>
 
 #include <stdio.h>
 

@@ -3,7 +3,7 @@
 #include "base/cores.h"
 #include "kernels/kernels.h"
 
-#include <phlox/tools.h>
+#include <phlox/devices.h>
 
 #include <ctype.h>
 #include <inttypes.h>

@@ -4,7 +4,7 @@
 #include "api/devices.h"
 #include "device/tree.h"
 
-#include <phlox/tools.h>
+#include <phlox/devices.h>
 
 /* ---- runtimes ------------------------------------------------------------------------------ */
 

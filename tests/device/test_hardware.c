@@ -4,7 +4,7 @@
 #include "device/hardware.h"
 #include "device/openvino_model.h"
 
-#include <phlox/tools.h>
+#include <phlox/devices.h>
 
 /* ---- machines ------------------------------------------------------------------------------ */
 

@@ -16,7 +16,7 @@ pc=$(find "$work/root" -name phlox.pc)
 prefix=$(pkg-config --variable=prefix "$pc")
 installed=$work/root$prefix
 libraries=$work/root$(pkg-config --variable=libdir "$pc")
-for file in bin/phlox include/phlox/phlox.h include/phlox/tools.h share/man/man1/phlox.1 \
+for file in bin/phlox include/phlox/phlox.h include/phlox/tools.h include/phlox/devices.h share/man/man1/phlox.1 \
     share/bash-completion/completions/phlox; do
     [ -s "$installed/$file" ] || { echo "$prefix/$file is not installed"; exit 1; }
 done

@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 
-#include <phlox/tools.h>
+#include <phlox/devices.h>
 
 typedef struct px_meter px_meter;
 
