@@ -179,6 +179,30 @@ static void memory_grows_with_the_text(void **state)
     phlox_model_close(&model);
 }
 
+/* What a cut has lost comes again from the session, which counts it and reports progress. */
+static void what_is_lost_is_read_again(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"session.fake.no_rewind=1"};
+    for (size_t count = 0; count < 2; count++) {
+        const phlox_model_options options = fake_options(settings, count);
+        phlox_model *model = family_open(MEMBER, &options);
+        timeline t = {.length = 0};
+        uint64_t random = 1;
+        phlox_error error;
+        phlox_statistics statistics;
+        MUST(phlox_session_create(model, &t.session, &error));
+        append("before", &t, 10, false, &random);
+        MUST(phlox_session_truncate(t.session, 5, &error));
+        t.length = 5;
+        append("after", &t, 3, false, &random);
+        phlox_session_statistics(t.session, &statistics);
+        assert_int_equal(statistics.prefill_tokens, 10 + (count ? 5 + 3 : 3));
+        phlox_session_close(&t.session);
+        phlox_model_close(&model);
+    }
+}
+
 /* ---- faults -------------------------------------------------------------------------------- */
 
 static void fails_to_open(const phlox_model_options *options, phlox_status status, const char *word)
@@ -400,6 +424,7 @@ int main(void)
         cmocka_unit_test(logits_whatever_the_runtime_can),
         cmocka_unit_test(last_logits_of_a_short_text),
         cmocka_unit_test(memory_grows_with_the_text),
+        cmocka_unit_test(what_is_lost_is_read_again),
         cmocka_unit_test(libraries_that_cannot_be_used),
         cmocka_unit_test(the_device_that_was_asked_for),
         cmocka_unit_test(directml_has_no_window),
