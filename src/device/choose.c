@@ -54,6 +54,8 @@ phlox_status px_device_by_name(const char *name, const px_device **device, char 
     if (found && !found->runtime == !*part && strlen(part) < size) {
         *device = found;
         snprintf(unit, size, "%s", part);
+        for (char *at = unit; found == &px_device_openvino && *at; at++) /* as it writes them itself */
+            *at = (char)toupper((unsigned char)*at);
         return PHLOX_OK;
     }
     return px_fail(error, PHLOX_ERROR_ARGUMENT,

@@ -144,6 +144,11 @@ static void units(void **state)
     assert_string_equal(path, WHOLE "/libopenvino_c.so");
     assert_string_equal(found->library, path);
     free(found);
+    const px_device *device = NULL;
+    char unit[32];
+    MUST(px_device_by_name("openvino:gpu.1", &device, unit, sizeof unit, &error));
+    assert_ptr_equal(device, &px_device_openvino);
+    assert_string_equal(unit, "GPU.1");
     play("");
     options.device = "npu";
     MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_DEVICE, "/dev/accel");
