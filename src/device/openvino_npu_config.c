@@ -167,9 +167,10 @@ phlox_status px_openvino_npu_check(const px_checkpoint *checkpoint, phlox_model_
     if (bad)
         status = px_fail(error, PHLOX_ERROR_UNSUPPORTED,
                          "%s: the weights are %s (the first that does not fit is %s): " WORDS
-                         "; --weight-format int4 --sym rounds them again, which costs some quality, "
-                         "--weight-format f16 widens them, which costs memory", checkpoint->path,
-                         plan.summary, bad->tensor->name);
+                         "; --weight-format f16 runs them as floats; to round them again: phlox export "
+                         "huggingface -m %s --weight-format f32 OUT, and then OUT with --weight-format "
+                         "int4 --sym", checkpoint->path, plan.summary, bad->tensor->name,
+                         checkpoint->path);
     px_plan_free(&plan);
     return status;
 }

@@ -542,7 +542,11 @@ static void weights_of_the_npu(void **state)
     model = NULL;
     MUST_FAIL(phlox_model_open(PHLOX_SOURCE_DIR "/tests/golden/openvino/int4-asym", &options, &model,
                                &error),
-              PHLOX_ERROR_UNSUPPORTED, "--weight-format int4 --sym");
+              PHLOX_ERROR_UNSUPPORTED, "--weight-format f16");
+    assert_non_null(strstr(error.message, "phlox export huggingface"));
+    options.weight_format = PHLOX_WEIGHTS_F16;
+    MUST(phlox_model_open(PHLOX_SOURCE_DIR "/tests/golden/openvino/int4-asym", &options, &model, &error));
+    phlox_model_close(&model);
 }
 
 int main(void)
