@@ -251,7 +251,7 @@ static void writer_free(px_cache_writer *writer)
     free(writer);
 }
 
-static phlox_status make_room(const char *directory, uint64_t limit, uint64_t needed,
+static phlox_status make_room(const char *directory, uint64_t limit, uint64_t needed, const char *source,
                               phlox_error *error);
 
 phlox_status px_cache_create(const char *directory, uint64_t limit, const px_cache_key *key,
@@ -267,7 +267,7 @@ phlox_status px_cache_create(const char *directory, uint64_t limit, const px_cac
     }
     PX_TRY(px_make_directories(directory, error));
     px_out_clean(directory, is_own_partial);
-    PX_TRY(make_room(directory, limit, end, error));
+    PX_TRY(make_room(directory, limit, end, key->source, error));
 
     px_cache_writer *const writer = px_calloc(1, sizeof *writer);
     char *const path = path_of(directory, key);
@@ -352,19 +352,36 @@ static char *mark_of(const char *tree)
     return join(tree, strrchr(tree, '/') + 1);
 }
 
-static phlox_status write_mark(const char *directory, const px_cache_key *key, phlox_error *error)
+/* Its section: bytes of the other files where they are those of the beginning, 0 where they grow. */
+static phlox_status write_mark(const char *directory, const px_cache_key *key, bool grows,
+                               phlox_error *error)
 {
+    const uint64_t bytes = grows ? 0 : px_tree_bytes(directory);
+    px_cache_section section = {.name = "bytes", .size = sizeof bytes};
     px_cache_writer *writer = NULL;
-    PX_TRY(px_cache_create(directory, UINT64_MAX, key, NULL, 0, &writer, error));
-    return px_cache_commit(writer, error);
+    PX_TRY(px_cache_create(directory, UINT64_MAX, key, &section, 1, &writer, error));
+    const phlox_status status = px_cache_write(writer, 0, 0, &bytes, sizeof bytes, error);
+    if (status == PHLOX_OK) return px_cache_commit(writer, error);
+    px_cache_abandon(writer);
+    return status;
+}
+
+/* Whether all files are there and as long as they were. */
+static bool is_whole(const char *tree, const px_cache_file *mark)
+{
+    uint64_t bytes;
+    if (mark->count != 1 || mark->sections[0].size != sizeof bytes) return false;
+    memcpy(&bytes, px_cache_data(mark, 0), sizeof bytes);
+    return !bytes || px_tree_bytes(tree) == bytes + mark->map.size;
 }
 
 static bool is_current(const char *path, const px_cache_key *key)
 {
     px_cache_file mark;
     if (px_cache_open(path, key, NULL, NULL, &mark, NULL) != PHLOX_OK) return false;
+    const bool whole = is_whole(path, &mark);
     px_cache_close(&mark);
-    return true;
+    return whole;
 }
 
 static phlox_status make_tree(const char *path, const px_cache_key *key, px_cache_fill_fn *fill,
@@ -373,7 +390,7 @@ static phlox_status make_tree(const char *path, const px_cache_key *key, px_cach
     px_out_directory made;
     PX_TRY(px_out_directory_open(&made, path, error));
     phlox_status status = fill ? fill(user, made.temporary, error) : PHLOX_OK;
-    if (status == PHLOX_OK) status = write_mark(made.temporary, key, error);
+    if (status == PHLOX_OK) status = write_mark(made.temporary, key, !fill, error);
     if (status == PHLOX_OK) return px_out_directory_commit(&made, error);
     px_out_directory_abandon(&made);
     return status;
@@ -390,9 +407,10 @@ phlox_status px_cache_tree_open(const char *directory, uint64_t limit, const px_
     phlox_status status = PHLOX_OK;
     if (!is_there) {
         status = px_make_directories(directory, error);
-        if (status == PHLOX_OK) status = make_room(directory, limit, bytes, error);
+        px_out_directory_clean(directory, is_own_partial);
+        if (status == PHLOX_OK) status = make_room(directory, limit, bytes, key->source, error);
         if (status == PHLOX_OK && px_is_directory(tree) && !is_current(tree, key))
-            status = px_remove_tree(tree, error);
+            status = px_remove_tree_at_once(tree, error);
         if (status == PHLOX_OK) status = make_tree(tree, key, fill, user, error);
         /* another process may have been faster */
         if (status != PHLOX_OK && is_current(tree, key)) status = PHLOX_OK;
@@ -488,10 +506,21 @@ static phlox_status list(const char *directory, struct listing *out, phlox_error
 
 static phlox_status remove_entry(const char *path, const struct entry *entry, phlox_error *error)
 {
-    return entry->is_tree ? px_remove_tree(path, error) : px_remove_file(path, error);
+    return entry->is_tree ? px_remove_tree_at_once(path, error) : px_remove_file(path, error);
 }
 
-static phlox_status make_room(const char *directory, uint64_t limit, uint64_t needed,
+/* An entry that the new one is made from stays. */
+static bool is_source(const char *source, const char *directory, const char *name)
+{
+    char *const path = join(directory, name);
+    char *const real = path ? px_real_path(path) : NULL;
+    const bool is = real && strcmp(source, real) == 0;
+    free(path);
+    free(real);
+    return is;
+}
+
+static phlox_status make_room(const char *directory, uint64_t limit, uint64_t needed, const char *source,
                               phlox_error *error)
 {
     if (needed > limit)
@@ -503,6 +532,7 @@ static phlox_status make_room(const char *directory, uint64_t limit, uint64_t ne
     uint64_t sum = needed;
     for (size_t i = 0; i < listing.count; i++) sum += listing.entries[i].size;
     for (size_t i = 0; i < listing.count && sum > limit; i++) {
+        if (is_source(source, directory, listing.entries[i].name)) continue;
         char *const path = join(directory, listing.entries[i].name);
         if (path && remove_entry(path, &listing.entries[i], NULL) == PHLOX_OK) sum -= listing.entries[i].size;
         free(path);
@@ -585,17 +615,21 @@ static phlox_status add_size(void *user, const char *path, const struct entry *e
     return PHLOX_OK;
 }
 
-/* Of a directory only the mark can be checked. */
+/* Of a directory the mark is checked, and what it says of the files. */
 static phlox_status verify_tree(struct verify_walk *walk, const char *path, phlox_error *error)
 {
     char *const file = mark_of(path);
     px_map map = {0};
-    const bool sound = file && px_map_open(file, &map, NULL) == PHLOX_OK && !check_header(&map);
+    bool sound = file && px_map_open(file, &map, NULL) == PHLOX_OK && !check_header(&map);
+    if (sound) {
+        const px_cache_file mark = file_of(map);
+        sound = is_whole(path, &mark);
+    }
     free(file);
     px_map_close(&map);
     walk->checked++;
     walk->damaged += !sound;
-    return sound ? PHLOX_OK : px_remove_tree(path, error);
+    return sound ? PHLOX_OK : px_remove_tree_at_once(path, error);
 }
 
 static phlox_status verify_one(void *user, const char *path, const struct entry *entry,
@@ -661,5 +695,6 @@ phlox_status px_cache_remove(const char *directory, const char *name, size_t *re
                        "%s: no cache entry is called %s; phlox cache ls lists them", directory,
                        name);
     px_out_clean(directory, is_own_partial);
+    px_out_directory_clean(directory, is_own_partial);
     return PHLOX_OK;
 }

@@ -6,7 +6,7 @@
  * it was made from: when the source has changed, the old file is found, recognised as stale and made
  * anew. Files are written under a temporary name and renamed when complete.
  *
- * An entry may also be a directory of that name, which has such a file, without sections, in it.
+ * An entry may also be a directory of that name, which has such a file in it.
  *
  * Layout, little endian: struct header (4096 bytes), struct section [count], then the sections, each
  * aligned to 4096 bytes.

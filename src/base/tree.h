@@ -19,8 +19,8 @@ phlox_status px_out_directory_commit(px_out_directory *directory, phlox_error *e
 /* Removes the temporary directory and what is in it; harmless after commit. */
 void px_out_directory_abandon(px_out_directory *directory);
 
-/* Removes what killed processes left of making directories in `parent`. */
-void px_out_directory_clean(const char *parent);
+/* Removes what killed processes left of making directories in `parent`; of names that is_ours accepts (NULL: all). */
+void px_out_directory_clean(const char *parent, bool (*is_ours)(const char *name));
 
 /* A new empty directory for files that nobody else needs; free(*out) behind px_remove_tree(). */
 phlox_status px_make_temporary_directory(char **out, phlox_error *error);

@@ -136,6 +136,7 @@ static int lock_directory(const char *path)
 
 struct leftovers {
     const char *parent, *name; /* of the directory that was to be made; NULL: of any */
+    bool (*is_ours)(const char *name); /* NULL: all are */
 };
 
 /* NAME.1f-2e-0.partial */
@@ -155,7 +156,7 @@ static phlox_status remove_leftover(void *user, const char *name, phlox_error *e
 {
     (void)error;
     const struct leftovers *const left = user;
-    if (!is_leftover(name, left->name)) return PHLOX_OK;
+    if (!is_leftover(name, left->name) || (left->is_ours && !left->is_ours(name))) return PHLOX_OK;
     char path[4096];
     if (snprintf(path, sizeof path, "%s/%s", left->parent, name) >= (int)sizeof path) return PHLOX_OK;
     const int descriptor = lock_directory(path);
@@ -171,14 +172,14 @@ static void clean(const char *path)
     const char *const slash = strrchr(path, '/');
     char *const parent = slash ? px_strdup(path, slash == path ? 1 : (size_t)(slash - path)) : NULL;
     if (slash && !parent) return;
-    struct leftovers left = {parent ? parent : ".", slash ? slash + 1 : path};
+    struct leftovers left = {parent ? parent : ".", slash ? slash + 1 : path, NULL};
     px_list_directories(left.parent, remove_leftover, &left, NULL);
     free(parent);
 }
 
-void px_out_directory_clean(const char *parent)
+void px_out_directory_clean(const char *parent, bool (*is_ours)(const char *name))
 {
-    struct leftovers left = {parent, NULL};
+    struct leftovers left = {parent, NULL, is_ours};
     px_list_directories(parent, remove_leftover, &left, NULL);
 }
 

@@ -189,7 +189,7 @@ static phlox_status clean_folder(job *j)
     phlox_error *const error = j->error;
     PX_TRY(px_make_directories(j->folder, error));
     px_out_clean(j->folder, is_wheel_left_over);
-    px_out_directory_clean(j->folder);
+    px_out_directory_clean(j->folder, NULL);
     return PHLOX_OK;
 }
 
@@ -370,7 +370,7 @@ phlox_status px_runtime_remove(const char *name, size_t *removed, phlox_error *e
         char *const slash = strrchr(directory, '/');
         *slash = 0;
         px_out_clean(directory, is_wheel_left_over);
-        px_out_directory_clean(directory);
+        px_out_directory_clean(directory, NULL);
         free(directory);
         PX_TRY(status);
         count++;

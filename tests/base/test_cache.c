@@ -544,7 +544,7 @@ static void trees(void **state)
     MUST(px_cache_list(directory, list_one, &listed, &error));
     assert_int_equal(listed.count, 2);
     assert_string_equal(listed.names[0], "export /model");
-    assert_int_equal(listed.bytes, 2 * (15 + PAGE));
+    assert_int_equal(listed.bytes, 2 * (15 + 3 * PAGE));
     /* One whose mark is gone is damaged. */
     assert_int_equal(remove(test_path(again, "%s%s", path, strrchr(path, '/'))), 0);
     size_t checked, damaged, removed;
@@ -555,6 +555,52 @@ static void trees(void **state)
     MUST(px_cache_remove(directory, NULL, &removed, &error));
     assert_int_equal(removed, 1);
     assert_int_equal(test_for_each(directory, NULL, NULL), 0);
+}
+
+/* A file that is cut or gone is as if nothing were there; what killed processes left goes; what is made from an entry
+ * does not push that one out. */
+static void trees_that_are_damaged(void **state)
+{
+    char *const directory = *state, path[TEST_PATH], file[TEST_PATH], again[TEST_PATH];
+    const px_cache_key key = {"export", "/model", "state 1", "int4"};
+    phlox_error error;
+    struct filling filling = {0};
+    MUST(open_tree(directory, &key, &filling, path, &error));
+    for (int i = 0; i < 2; i++) {
+        test_path(file, "%s/below/model.bin", path);
+        assert_int_equal(i ? remove(file) : truncate(file, 3), 0);
+        MUST(open_tree(directory, &key, &filling, again, &error));
+        assert_int_equal(filling.times, 2 + i);
+    }
+    assert_int_equal(truncate(file, 3), 0);
+    size_t checked, damaged, removed;
+    MUST(px_cache_verify(directory, NULL, NULL, &checked, &damaged, &error));
+    assert_int_equal(damaged, 1);
+    assert_false(test_exists(path));
+    /* left behind, and somebody else's */
+    char partial[TEST_PATH], foreign[TEST_PATH];
+    assert_int_equal(mkdir(test_path(partial, "%s.1f-2e-0" PX_OUT_SUFFIX, path), 0777), 0);
+    assert_int_equal(mkdir(test_path(foreign, "%s/other.1f-2e-0" PX_OUT_SUFFIX, directory), 0777), 0);
+    const px_cache_key other = {"export", "/model", "state 1", "int8"};
+    MUST(open_tree(directory, &other, &filling, again, &error));
+    assert_false(test_exists(partial));
+    assert_int_equal(mkdir(partial, 0777), 0);
+    MUST(px_cache_remove(directory, NULL, &removed, &error));
+    assert_false(test_exists(partial));
+    assert_true(test_exists(foreign));
+    /* compiled from an export: the export stays although both together are too much */
+    MUST(open_tree(directory, &key, &filling, path, &error));
+    char *const real = px_real_path(path), *compiled = NULL;
+    const px_cache_key made = {"compiled", real, "state 1", "NPU"};
+    MUST(px_cache_tree_open(directory, 3 * PAGE, &made, 2 * PAGE, NULL, NULL, &compiled, NULL, &error));
+    assert_true(test_exists(path));
+    test_write_text(compiled, "blob", "grows");
+    free(compiled);
+    bool was_there;
+    MUST(px_cache_tree_open(directory, 3 * PAGE, &made, 0, NULL, NULL, &compiled, &was_there, &error));
+    assert_true(was_there);
+    free(compiled);
+    free(real);
 }
 
 static void trees_are_whole_or_not_there(void **state)
@@ -601,7 +647,7 @@ int main(void)
         TEST(verify_can_be_cancelled), TEST(the_limit_evicts),
         TEST(partial_files),          TEST(no_directory),
         TEST(files_of_others_stay),   TEST(trees),
-        TEST(trees_are_whole_or_not_there),
+        TEST(trees_are_whole_or_not_there), TEST(trees_that_are_damaged),
         TEST(threads_write_one_file), cmocka_unit_test(the_checksum_adds_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -69,7 +69,7 @@ static void of_two_that_make_one_directory_the_first_wins(void **state)
     MUST(px_out_directory_open(&other, path, &error));
     test_write_text(made.temporary, "a", "1");
     test_write_text(other.temporary, "a", "2");
-    px_out_directory_clean(parent); /* both are alive */
+    px_out_directory_clean(parent, NULL); /* both are alive */
     assert_int_equal(test_for_each(parent, NULL, NULL), 2);
     MUST(px_out_directory_commit(&made, &error));
     MUST_FAIL(px_out_directory_commit(&other, &error), PHLOX_ERROR_IO, "cannot complete");
@@ -79,10 +79,10 @@ static void of_two_that_make_one_directory_the_first_wins(void **state)
     assert_int_equal(mkdir(test_path(file, "%s/2025.1.0.1f-2-3.partial", parent), 0700), 0);
     test_write_text(file, "b", "3");
     test_write_text(parent, "file.partial", "4");
-    px_out_directory_clean(parent);
+    px_out_directory_clean(parent, NULL);
     assert_false(test_exists(file));
     assert_true(test_exists(test_path(file, "%s/file.partial", parent)));
-    px_out_directory_clean("/nowhere");
+    px_out_directory_clean("/nowhere", NULL);
 
     MUST(px_remove_tree_at_once(path, &error));
     assert_int_equal(test_for_each(parent, NULL, NULL), 1);
