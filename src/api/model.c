@@ -180,13 +180,30 @@ px_choosing px_choosing_of(const phlox_model_options *options, const char *cache
                          .open_known = px_builtin_open_known};
 }
 
+/* Settings of a runtime that the named device is not one of would be ignored. */
+static phlox_status check_settings(const px_device *device, const phlox_model_options *options,
+                                   phlox_error *error)
+{
+    const bool is_openvino = strcmp(device->name, "openvino") == 0;
+    const bool is_ort = strcmp(device->name, "ort") == 0;
+    if ((options->ov_config_count && !is_openvino) || (options->ort_config_count && !is_ort))
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "--%s-config %s means nothing to --device %s; leave one of them out",
+                       options->ov_config_count && !is_openvino ? "ov" : "ort",
+                       options->ov_config_count && !is_openvino ? options->ov_config[0]
+                                                                : options->ort_config[0],
+                       options->device);
+    return PHLOX_OK;
+}
+
 static phlox_status choose_device(phlox_model *model, const phlox_model_options *options,
                                   const char *cache_dir, phlox_error *error)
 {
     if (options->device && strcmp(options->device, "auto") != 0) {
         snprintf(model->choice.reason, sizeof model->choice.reason, "asked for");
-        return px_device_by_name(options->device, &model->choice.device, model->choice.unit,
-                                 sizeof model->choice.unit, error);
+        PX_TRY(px_device_by_name(options->device, &model->choice.device, model->choice.unit,
+                                 sizeof model->choice.unit, error));
+        return check_settings(model->choice.device, options, error);
     }
     const px_choosing choosing = px_choosing_of(options, cache_dir);
     return px_choose(&choosing, model->checkpoint, &model->choice, error);

@@ -51,7 +51,6 @@ static phlox_status verify_one(const char *name, const phlox_model_options *opti
     px_trial *const trial = px_calloc(1, sizeof *trial);
     if (trial) {
         px_trial_run(device, unit, model, &known, options, trial);
-        trial->kind = px_unit_kind_of(unit);
         show(trial, visit, user);
     }
     px_checkpoint_close(&model);

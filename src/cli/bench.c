@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* What the command line asked for. */
 struct request {
@@ -222,6 +223,34 @@ static void leave_out(phlox_model_options *options)
     options->quant_method = PHLOX_QUANT_DEFAULT;
 }
 
+/* Of several devices each takes the settings of its runtime. */
+static void leave_out_settings(phlox_model_options *options, const char *device)
+{
+    static const char *const words[] = {"openvino", "npu", "gpu", "ort", "cuda", "dml"};
+    size_t found = 0;
+    while (found < sizeof words / sizeof *words &&
+           strncasecmp(device, words[found], strlen(words[found])) != 0)
+        found++;
+    if (found > 2) options->ov_config_count = 0;
+    if (found < 3 || found > 5) options->ort_config_count = 0;
+}
+
+/* A card of its own has energy of its own, which is not that of the processor packages. */
+static bool is_card(void *user, const phlox_unit *unit)
+{
+    *(bool *)user |= unit->kind == PHLOX_UNIT_GPU && !unit->is_integrated;
+    return true;
+}
+
+static bool has_energy(const bench_subject *subject)
+{
+    const char *const unit = strchr(subject->device, ':');
+    bool has_card = false;
+    if (subject->on_cpu || strcmp(unit, ":NPU") == 0) return true;
+    if (strncmp(subject->device, "openvino:GPU", 12) != 0) return false;
+    return phlox_devices_list("/", NULL, is_card, &has_card, NULL) == PHLOX_OK && !has_card;
+}
+
 static phlox_status keep_subject(struct session *s, bench_subject *subject, phlox_error *error)
 {
     bench_subject **const grown =
@@ -245,14 +274,17 @@ static phlox_status run_one(struct session *s, const char *device, const char *f
     if (status == PHLOX_OK && format)
         status = phlox_model_options_set(&options, "weight-format", format, error);
     if (several_formats) leave_out(&options);
+    if (several_devices) leave_out_settings(&options, device);
     phlox_reset_peak_memory();
     if (status == PHLOX_OK)
         status = cli_open_model(s->request->args.positionals[0], &options, &model, error);
     if (status == PHLOX_OK)
         status = keep_subject(s, describe(model, &options, format, several_devices), error);
-    if (status == PHLOX_OK)
-        status = bench_run(model, s->subjects[s->subject_count - 1], &s->request->plan, s->meter,
+    if (status == PHLOX_OK) {
+        const bench_subject *const subject = s->subjects[s->subject_count - 1];
+        status = bench_run(model, subject, &s->request->plan, has_energy(subject) ? s->meter : NULL,
                            &s->rows, error);
+    }
     phlox_model_close(&model);
     return status;
 }
@@ -338,7 +370,12 @@ static int bench_model(const struct request *r)
     phlox_status status = r->compare ? bench_read_old(r->compare, &old, &error) : PHLOX_OK;
     if (status == PHLOX_OK) status = open_meter(&s, &error);
     if (status == PHLOX_OK) status = run_devices(&s, &error);
-    const int code = status == PHLOX_OK ? report(&s, old) : cli_fail(&error);
+    /* What was measured before a device or format failed is not lost. */
+    int code = status == PHLOX_OK ? EXIT_OK : cli_fail(&error);
+    if (status == PHLOX_OK || (s.rows.count && !cli_interrupted())) {
+        const int reported = report(&s, old);
+        if (code == EXIT_OK) code = reported;
+    }
     json_decref(old);
     phlox_energy_meter_close(&s.meter);
     for (size_t i = 0; i < s.rows.count; i++) free(s.rows.rows[i].token_seconds);

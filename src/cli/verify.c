@@ -42,6 +42,7 @@ static json_t *trial_json(const phlox_trial *trial)
 static bool on_trial(void *user, const phlox_trial *trial)
 {
     struct verifying *const verifying = user;
+    if (cli_interrupted()) return false; /* what it says is that it was */
     verifying->tried++;
     verifying->failed += trial->problem[0] != 0;
     if (verifying->as_json) json_array_append_new(verifying->list, trial_json(trial));
@@ -73,6 +74,7 @@ static int run(int argc, char **argv)
     }
     json_decref(verifying.list);
     if (status != PHLOX_OK) return cli_fail(&error);
+    if (cli_interrupted()) return EXIT_INTERRUPTED;
     if (verifying.failed)
         fprintf(stderr, "phlox: %d of %d devices cannot be used\n", verifying.failed, verifying.tried);
     return verifying.failed ? EXIT_FAILED : EXIT_OK;

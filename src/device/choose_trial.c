@@ -181,12 +181,14 @@ static phlox_status try_small(const px_device *device, const char *unit, const p
     return status;
 }
 
+/* The energy of a GPU may be that of a card of its own, which is not in the packages. */
 static phlox_status time_with_energy(struct opened *opened, double *step, px_trial *out,
                                      phlox_error *error)
 {
     px_rapl *rapl = NULL;
     double joules = 0;
-    const bool can_measure = px_rapl_open("/sys/class/powercap", &rapl, NULL) == PHLOX_OK;
+    const bool can_measure = out->kind != PX_UNIT_GPU &&
+                             px_rapl_open("/sys/class/powercap", &rapl, NULL) == PHLOX_OK;
     const double start = px_seconds();
     const phlox_status status = time_steps(opened, LARGE_STEPS, step, error);
     if (can_measure && px_rapl_read(rapl, &joules, NULL) == PHLOX_OK)
@@ -236,7 +238,7 @@ static phlox_status try_large(const px_device *device, const char *unit, const p
 
 static void start(const px_device *device, const char *unit, px_trial *out)
 {
-    *out = (px_trial){.is_right = false};
+    *out = (px_trial){.kind = px_unit_kind_of(unit)};
     px_device_unit_name(device, unit, out->device, sizeof out->device);
 }
 
@@ -251,6 +253,9 @@ void px_trial_run(const px_device *device, const char *unit, const px_checkpoint
     phlox_error error;
     start(device, unit, out);
     phlox_status status = try_small(device, unit, model, known, user, out, &error);
+    const phlox_progress progress = {.what = "measuring"};
+    if (status == PHLOX_OK && user->progress && !user->progress(user->progress_user, &progress))
+        status = px_fail(&error, PHLOX_ERROR_CANCELLED, "the trial was cancelled");
     if (status == PHLOX_OK) status = try_large(device, unit, known, user, out, &error);
     finish(out, status, &error);
 }

@@ -207,6 +207,9 @@ for flag in --csv --markdown '-p 8' '-r 2' '--compare x' '--chart x' --no-machin
 done
 expect 2 bench built-in --weight-format int5; says int5
 expect 2 bench built-in --device cpu,abacus; says abacus
+# What was measured before a device failed is printed.
+expect 1 bench built-in -p 0 -n 2 -r 1 --no-machine --json --device cpu,openvino:CPU --openvino-library /nowhere
+says libopenvino_c; read_json; [ "$(names)" = tg2 ] || fail "the tests are $(names)"
 expect 2 bench built-in --device cpu,; says device
 expect 2 bench built-in --weight-format f16,int5; says int5
 expect 2 bench built-in --weight-format f16,; says weight-format

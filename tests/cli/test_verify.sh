@@ -31,6 +31,10 @@ expect 1 verify openvino:CPU --openvino-library /nowhere --json; read_json
 has '[0].right' false; prints 'no libopenvino_c'; says '1 of 1'
 expect 1 run --device ort:cpu --ort-library /nowhere hello; says 'no libonnxruntime-genai'
 [ -s "$out" ] && fail 'something answers'
+# Settings that would be ignored.
+expect 2 run --device cpu --ov-config NUM_STREAMS=1 hello; says NUM_STREAMS=1 cpu
+expect 2 run --device cpu --ort-config device_id=1 hello; says device_id=1
+expect 2 run --device ort:cpu --ov-config NUM_STREAMS=1 hello; says NUM_STREAMS=1
 expect 2 verify abacus; says abacus 'phlox devices'
 expect 2 verify cpu cpu
 expect 2 advise; says missing
