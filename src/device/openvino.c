@@ -83,7 +83,10 @@ static phlox_status load(px_device_model *model, px_openvino_config *config,
     char xml[MOST_PATH], bin[MOST_PATH];
     snprintf(xml, sizeof xml, "%s/openvino_model.xml", model->exported.path);
     snprintf(bin, sizeof bin, "%s/openvino_model.bin", model->exported.path);
-    model->window_by_place = counts_places(xml);
+    const px_desc *const desc = &model->checkpoint->desc;
+    model->window_by_place = desc->sliding_window && desc->sliding_window < desc->max_position &&
+                             counts_places(xml);
+    model->info.last_logits_only = model->window_by_place; /* a draft that is wrong costs a restart */
     PX_TRY(set_compile_cache(model, config, options, error));
     PX_TRY(set_exact(model, options->user, error));
     ov_model_t *network = NULL;

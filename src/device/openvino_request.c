@@ -41,7 +41,7 @@ static bool has_vanished(const px_device_model *model)
     ov_available_devices_t devices = {NULL, 0};
     if (model->is_borrowed || strchr(model->unit, ':')) return false; /* others do the work */
     if (model->api.core_get_available_devices(model->core, &devices) != 0) return true;
-    const size_t size = strcspn(model->unit, ".");
+    const size_t size = strlen(model->unit);
     bool is_there = false;
     for (size_t i = 0; i < devices.size; i++)
         is_there = is_there || strncmp(devices.devices[i], model->unit, size) == 0;

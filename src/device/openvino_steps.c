@@ -64,7 +64,7 @@ static bool should_restart(const px_sequence *sequence, size_t end)
     const size_t hidden = sequence->entries - sequence->fed;
     const size_t window = (size_t)model->checkpoint->desc.sliding_window;
     if (hidden > sequence->fed + LEAST_HIDDEN) return true;
-    return hidden && model->window_by_place && window && end + hidden > window;
+    return hidden && model->window_by_place && end + hidden > window;
 }
 
 phlox_status px_openvino_step(px_sequence *sequence, const px_batch_item *item, phlox_error *error)

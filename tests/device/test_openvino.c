@@ -243,6 +243,50 @@ static void npu_equals_transformers(void **state)
     assert_true(test_for_each(FAMILY, check_on_npu, NULL) >= 10);
 }
 
+/* ---- exports of others --------------------------------------------------------------------- */
+
+/* The IRs of optimum-intel, used in place: a cut in a window that their graph counts by places. */
+static void check_export(const char *path, const char *name, void *user)
+{
+    (void)user;
+    char file[TEST_PATH];
+    test_npy ids = test_npy_open(test_path(file, "%s/ids.npy", path));
+    const phlox_model_options options = options_for_cpu();
+    phlox_model_options native = family_options();
+    native.exact = true;
+    phlox_model *const models[] = {family_open(path, &options), family_open(path, &native)};
+    phlox_session *const sessions[] = {new_session(models[0]), new_session(models[1])};
+    phlox_error error;
+    const size_t n = (size_t)ids.rows, vocab = (size_t)family_vocab(models[0]);
+    /* that one has the frequencies of its rotary embedding as float16 */
+    const double tolerance = strcmp(name, "fp16") == 0 ? 1e-2 : exact_tolerance;
+    assert_true(n >= 20);
+    for (size_t cut = n - 1; cut > 5; cut -= 4) {
+        for (size_t i = 0; i < 2; i++) {
+            size_t count;
+            phlox_session_ids(sessions[i], &count);
+            append(sessions[i], ids.ints + count, n - count);
+        }
+        test_close(name, phlox_session_logits(sessions[0]), phlox_session_logits(sessions[1]), vocab,
+                   tolerance);
+        for (size_t i = 0; i < 2; i++) MUST(phlox_session_truncate(sessions[i], cut, &error));
+    }
+    for (size_t i = 0; i < 2; i++) {
+        phlox_session *session = sessions[i];
+        phlox_model *model = models[i];
+        phlox_session_close(&session);
+        phlox_model_close(&model);
+    }
+    test_npy_close(&ids);
+}
+
+static void exports_of_others(void **state)
+{
+    (void)state;
+    library();
+    assert_true(test_for_each(PHLOX_SOURCE_DIR "/tests/golden/openvino", check_export, NULL) >= 10);
+}
+
 /* ---- the built-in model -------------------------------------------------------------------- */
 
 static phlox_model *open_builtin(const phlox_model_options *options)
@@ -452,6 +496,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cpu_equals_transformers),
         cmocka_unit_test(npu_equals_transformers),
+        cmocka_unit_test(exports_of_others),
         cmocka_unit_test(tells_the_same),
         cmocka_unit_test(goes_beyond_the_prompt),
         cmocka_unit_test(goes_on),
