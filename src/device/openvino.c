@@ -183,13 +183,30 @@ static phlox_status choose_weights(const px_checkpoint *checkpoint, bool is_npu,
     return is_npu ? px_openvino_npu_check(checkpoint, chosen, error) : PHLOX_OK;
 }
 
+/* The sizes of the NPU's programs. */
+static phlox_status estimate_limits(const px_checkpoint *checkpoint, const phlox_model_options *user,
+                                    px_device_info *info, phlox_error *error)
+{
+    px_device_model model = {.checkpoint = checkpoint, .info = *info};
+    px_openvino_config *const config = px_calloc(1, sizeof *config);
+    if (!config) return px_fail_memory(error, sizeof *config);
+    const phlox_status status = px_openvino_configure(config, user, "NPU", error);
+    if (status == PHLOX_OK) px_openvino_npu_limits(&model, config);
+    px_openvino_config_free(config);
+    free(config);
+    *info = model.info;
+    return status;
+}
+
 static phlox_status openvino_estimate(const px_checkpoint *checkpoint,
                                       const px_device_options *options, px_device_info *out,
                                       phlox_error *error)
 {
     phlox_model_options chosen = *options->user;
-    PX_TRY(choose_weights(checkpoint, px_openvino_is_npu(options->unit), &chosen, error));
-    return describe(checkpoint, &chosen, out, error);
+    const bool is_npu = px_openvino_is_npu(options->unit);
+    PX_TRY(choose_weights(checkpoint, is_npu, &chosen, error));
+    PX_TRY(describe(checkpoint, &chosen, out, error));
+    return is_npu ? estimate_limits(checkpoint, &chosen, out, error) : PHLOX_OK;
 }
 
 /* ---- models and sequences ------------------------------------------------------------------ */

@@ -500,6 +500,13 @@ static void limits_of_the_npu(void **state)
     assert_string_equal(info.device, "openvino:NPU");
     assert_string_equal(info.device_name, "Fake NPU");
     assert_string_equal(info.kernels, "OpenVINO 2026.4.1");
+    phlox_model_options describe = options; /* which needs no runtime */
+    describe.describe_only = true;
+    describe.openvino_library = notes;
+    phlox_model *described = open_model(&describe);
+    phlox_model_get_info(described, &info);
+    assert_int_equal(info.context_size, 127);
+    phlox_model_close(&described);
     phlox_session *session = new_session(model);
     append(session, ids, 70);
     check(session, 70);
