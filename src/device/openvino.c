@@ -225,7 +225,7 @@ static phlox_status start(px_device_model *model, px_openvino_config *config,
                             &model->exported, error));
     if (model->is_npu) {
         px_openvino_npu_limits(model, config);
-        PX_TRY(px_openvino_npu_reuse(model, config, error));
+        PX_TRY(px_openvino_npu_adapt(model, config, error));
     }
     PX_TRY(load(model, config, options, error));
     if (model->is_npu) px_openvino_npu_limits(model, config);

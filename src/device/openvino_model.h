@@ -139,8 +139,9 @@ phlox_status px_openvino_npu_check(const px_checkpoint *checkpoint, phlox_model_
 /* Sets the properties for the NPU. */
 phlox_status px_openvino_npu_configure(px_openvino_config *config, const phlox_model_options *user,
                                        phlox_error *error);
-/* Has the plugin keep what it computed of prompts, where it can; and not. */
-phlox_status px_openvino_npu_reuse(px_device_model *model, px_openvino_config *config, phlox_error *error);
+/* Sets what depends on the version, such as that the plugin keeps what it computed of prompts; and takes
+ * that back. */
+phlox_status px_openvino_npu_adapt(px_device_model *model, px_openvino_config *config, phlox_error *error);
 void px_openvino_npu_no_reuse(px_device_model *model, px_openvino_config *config);
 /* Reads from the properties what the plugin will hold. */
 void px_openvino_npu_limits(px_device_model *model, const px_openvino_config *config);

@@ -10,7 +10,7 @@ enum {
     MAX_PROMPT = 1024,  /* the plugin's own defaults, as is that sizes go up by 64 */
     MIN_RESPONSE = 128,
     CHUNK = 1024,       /* of a prompt that is longer, unless chunks are kept: */
-    REUSED = 256, YEAR_OF_REUSE = 2026,
+    REUSED = 256, YEAR_OF_CHOICES = 2026,
     STEP_OF_SIZES = 64,
     TOKENS_OF_A_DRAFT = 8 /* a step that takes so many makes speculation worth a try */
 };
@@ -61,13 +61,26 @@ static bool can_reuse(const px_device_model *model, const px_openvino_config *co
     const px_desc *const desc = &model->checkpoint->desc;
     for (size_t i = 0; i < PX_COUNT(words); i++) /* who says one thing of it says all */
         if (px_openvino_get(config, words[i])) return false;
-    return model->api.year >= YEAR_OF_REUSE && !(hint && strcmp(hint, "STATIC") == 0) &&
+    return model->api.year >= YEAR_OF_CHOICES && !(hint && strcmp(hint, "STATIC") == 0) &&
            number(config, "NPUW_LLM_MAX_PROMPT_LEN", MAX_PROMPT) > REUSED &&
            !(desc->longrope && model->npu.capacity > (size_t)desc->original_max_position);
 }
 
-phlox_status px_openvino_npu_reuse(px_device_model *model, px_openvino_config *config, phlox_error *error)
+/* For longer prompts the plugin has programs for several sizes of the cache. Where a text grows into the next
+ * one, OpenVINO 2026.4 leaves the end of its mask as it was, and what it gives is wrong. */
+static phlox_status set_one_size(const px_device_model *model, px_openvino_config *config,
+                                 phlox_error *error)
 {
+    static const char key[] = "NPUW_LLM_GENERATE_PYRAMID";
+    if (model->api.year < YEAR_OF_CHOICES || px_openvino_get(config, key) ||
+        number(config, "NPUW_LLM_MAX_PROMPT_LEN", MAX_PROMPT) <= CHUNK)
+        return PHLOX_OK;
+    return px_openvino_set(config, key, error, "NO");
+}
+
+phlox_status px_openvino_npu_adapt(px_device_model *model, px_openvino_config *config, phlox_error *error)
+{
+    PX_TRY(set_one_size(model, config, error));
     if (!can_reuse(model, config)) return PHLOX_OK;
     const size_t prompt = number(config, "NPUW_LLM_MAX_PROMPT_LEN", MAX_PROMPT);
     PX_TRY(px_openvino_set(config, "NPUW_LLM_ENABLE_PREFIX_CACHING", error, "YES"));

@@ -4,6 +4,7 @@
  * on the CPU, and through the NPU's plugin with the CPU behind it. Without it these tests are skipped;
  * test_openvino_faults.c plays the runtime.
  */
+#include "device/openvino.h"
 #include "engine/family.h"
 
 /* Seen: 2e-5; and where the NPU's plugin rounds float32 weights to float16, 1e-3. */
@@ -446,6 +447,56 @@ static void goes_on(void **state)
     phlox_model_close(&model);
 }
 
+/* Below the session, which knows that this model was made for 128 tokens: a prompt, and then tokens one by
+ * one. Their logits, [count - prompt, vocab]. */
+static float *deep_logits(px_device_model *model, const int32_t *ids, size_t prompt, size_t count,
+                          size_t vocab)
+{
+    phlox_error error;
+    px_sequence *sequence = NULL;
+    float *const logits = calloc((count - prompt) * vocab, sizeof *logits);
+    assert_non_null(logits);
+    MUST(px_device_openvino.sequence_create(model, &sequence, &error));
+    px_device_info info;
+    px_device_openvino.info(model, &info);
+    for (size_t done = 0, piece; done < count; done += piece) {
+        piece = done < prompt ? PX_MIN(prompt - done, info.most_tokens) : 1;
+        const px_batch_item item = {
+            .sequence = sequence, .ids = ids + done, .count = piece,
+            .logits = done < prompt ? NULL : logits + (done - prompt) * vocab};
+        MUST(px_device_openvino.forward(model, &item, 1, &error));
+    }
+    px_device_openvino.sequence_free(sequence);
+    return logits;
+}
+
+/* A text that grows beyond a size for which the plugin would have a program of its own, behind a longer one. */
+static void grows(void **state)
+{
+    (void)state;
+    enum { PROMPT = 1000, COUNT = 1180, LONGER = 1400, ALL = 1420, VOCAB = 131 };
+    phlox_error error;
+    phlox_model_options users[2] = {options_for_cpu(), options_for_npu()};
+    users[1].max_prompt_len = 1472;
+    px_checkpoint *checkpoint = NULL;
+    MUST(px_checkpoint_open(FAMILY "/phi4", &checkpoint, &error));
+    int32_t ids[ALL];
+    make_ids(ids, ALL, VOCAB);
+    float *grown[2];
+    for (int i = 0; i < 2; i++) {
+        const px_device_options options = {.user = &users[i], .unit = i ? "NPU" : "CPU"};
+        px_device_model *model = NULL;
+        MUST(px_device_openvino.open(checkpoint, &options, &model, &error));
+        free(deep_logits(model, ids, LONGER, ALL, VOCAB));
+        grown[i] = deep_logits(model, ids, PROMPT, COUNT, VOCAB);
+        px_device_openvino.close(model);
+    }
+    test_close("a text that grows", grown[1], grown[0], (COUNT - PROMPT) * VOCAB, exact_tolerance);
+    free(grown[0]);
+    free(grown[1]);
+    px_checkpoint_close(&checkpoint);
+}
+
 /* Steps of several tokens, which give logits of each. */
 static void takes_several_at_a_time(void **state)
 {
@@ -500,6 +551,7 @@ int main(void)
         cmocka_unit_test(tells_the_same),
         cmocka_unit_test(goes_beyond_the_prompt),
         cmocka_unit_test(goes_on),
+        cmocka_unit_test(grows),
         cmocka_unit_test(takes_several_at_a_time),
         cmocka_unit_test(default_settings),
     };

@@ -235,6 +235,12 @@ static void properties(void **state)
     check_properties(&options, wanted);
     play("npu");
     options = options_for("npu", WHOLE);
+    options.max_prompt_len = 2048;
+    options.prefill_hint = "STATIC";
+    snprintf(wanted, sizeof wanted, "%sNPUW_LLM_MAX_PROMPT_LEN=2048\nNPUW_LLM_MIN_RESPONSE_LEN=128\n"
+             "NPUW_LLM_PREFILL_HINT=STATIC\nNPUW_LLM_GENERATE_PYRAMID=NO\n", fixed);
+    check_properties(&options, wanted);
+    options = options_for("npu", WHOLE);
     options.max_prompt_len = 100;
     options.ov_config[options.ov_config_count++] = "MIN_RESPONSE_LEN=28"; /* a word of OpenVINO GenAI */
     snprintf(wanted, sizeof wanted, "%sNPUW_LLM_MAX_PROMPT_LEN=128\nNPUW_LLM_MIN_RESPONSE_LEN=28\n", fixed);
