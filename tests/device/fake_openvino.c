@@ -98,7 +98,9 @@ static FILE *open_note(const char *name, const char *mode)
 
 ov_status_e ov_get_openvino_version(ov_version_t *version)
 {
-    *version = (ov_version_t){asked("old") ? "2022.3.0-1-old" : "2026.4.1-0-fake", "fake"};
+    *version = (ov_version_t){asked("old")    ? "2022.3.0-1-old"
+                              : asked("2025") ? "2025.2.0-0-fake"
+                                              : "2026.4.1-0-fake", "fake"};
     return 0;
 }
 
@@ -377,6 +379,8 @@ static ov_status_e place_on_npu(ov_infer_request_t *request, size_t count, int64
         model->is_generating = false;
         return 0;
     }
+    if (asked("2025") && (size_t)first < model->stored && request->entries)
+        return fails("a step that goes back");
     if (count > 1) return fails("Input prompt length is greater than MAX_GENERATION_TOKEN_LEN");
     if ((size_t)first < model->stored && !model->is_generating && first)
         request->ids[0] ^= 64; /* the cache moves from the wrong place */

@@ -4,6 +4,7 @@
  * which the library notes what it is asked for.
  *
  *   old            the version is 2022.3
+ *   2025           the version is 2025.2, in which steps of the NPU cannot go back
  *   no-core        a core does not start
  *   numbers        element types have the numbers of version 2023.0
  *   npu            there is an NPU; npu=NAME: whose driver is NAME

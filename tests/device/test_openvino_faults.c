@@ -458,13 +458,16 @@ static void sequences_on_cpu(void **state)
 static void sequences_on_npu(void **state)
 {
     (void)state;
-    play("npu");
-    phlox_model_options options = options_for("npu", WHOLE);
-    options.max_prompt_len = 64;
-    options.min_response_len = 64;
-    phlox_model *model = open_model(&options);
-    walk(model, 127);
-    phlox_model_close(&model);
+    static const char *const versions[] = {"npu", "npu,2025"};
+    for (size_t i = 0; i < PX_COUNT(versions); i++) {
+        play(versions[i]);
+        phlox_model_options options = options_for("npu", WHOLE);
+        options.max_prompt_len = 64;
+        options.min_response_len = 64;
+        phlox_model *model = open_model(&options);
+        walk(model, 127);
+        phlox_model_close(&model);
+    }
 }
 
 /* What is dropped stays hidden in the request until it is more than what is kept. */
