@@ -35,4 +35,3 @@ while read -r name options; do
         $options </dev/null || fail "full size: phlox bench on $name"
 done <"$work/devices"
 "$program" bench "$checkpoint" -p 128 -n 16 -r 3 --no-machine --weight-format int4 --sym --device cpu </dev/null
-"$program" cache ls
