@@ -1,6 +1,7 @@
 #include "api/model.h"
 
 #include "api/builtin.h"
+#include "api/devices.h"
 #include "base/cores.h"
 
 #include <phlox/devices.h>
@@ -25,7 +26,7 @@ void phlox_model_options_init(phlox_model_options *options)
     *options = (phlox_model_options){.struct_size = sizeof *options};
 }
 
-static phlox_status check_options(const phlox_model_options *o, phlox_error *error)
+phlox_status px_check_options(const phlox_model_options *o, phlox_error *error)
 {
     if (o->struct_size != sizeof *o)
         return px_fail(error, PHLOX_ERROR_ARGUMENT,
@@ -40,6 +41,17 @@ static phlox_status check_options(const phlox_model_options *o, phlox_error *err
     if (o->kv_cache < PHLOX_KV_DEFAULT || o->kv_cache > PHLOX_KV_INT4)
         return px_fail(error, PHLOX_ERROR_ARGUMENT, "kv-cache is %d, which is no phlox_kv_cache",
                        (int)o->kv_cache);
+    if (o->prefer < PHLOX_PREFER_DEFAULT || o->prefer > PHLOX_PREFER_QUIET)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT, "prefer is %d, which is no phlox_preference",
+                       (int)o->prefer);
+    if (o->ov_config_count > PHLOX_MOST_SETTINGS || o->ort_config_count > PHLOX_MOST_SETTINGS)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT, "ov_config and ort_config hold %d settings",
+                       PHLOX_MOST_SETTINGS);
+    if (o->max_prompt_len < 0 || o->max_prompt_len > 1 << 20 || o->min_response_len < 0 ||
+        o->min_response_len > 1 << 20)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "max-prompt-len and min-response-len are %d and %d; up to %d are meant, 0 for the default",
+                       o->max_prompt_len, o->min_response_len, 1 << 20);
     if (o->huge_pages < PHLOX_HUGE_AUTO || o->huge_pages > PHLOX_HUGE_OFF)
         return px_fail(error, PHLOX_ERROR_ARGUMENT, "huge-pages is %d, which is no phlox_huge_pages",
                        (int)o->huge_pages);
@@ -171,29 +183,27 @@ static phlox_status open_text(phlox_model *model, const phlox_model_options *opt
 
 /* ---- opening and closing ------------------------------------------------------------------- */
 
+/* A runtime that hangs in its drivers must not hang phlox. */
+static phlox_status list_patiently(const px_device *device, const phlox_model_options *user, px_units *out,
+                                   phlox_error *error)
+{
+    px_runtime_seen *const seen = px_calloc(1, sizeof *seen);
+    if (!seen) return px_fail_memory(error, sizeof *seen);
+    px_runtime_ask(device, user, 30, seen);
+    const phlox_status status = seen->status;
+    *out = seen->units;
+    if (status != PHLOX_OK) px_fail(error, status, "%s", seen->message);
+    free(seen);
+    return status;
+}
+
 px_choosing px_choosing_of(const phlox_model_options *options, const char *cache_dir)
 {
     phlox_power power;
     phlox_power_state(NULL, &power);
     return (px_choosing){.user = options, .cache_dir = cache_dir, .version = phlox_version(),
                          .on_battery = power.source == PHLOX_POWER_BATTERY,
-                         .open_known = px_builtin_open_known};
-}
-
-/* Settings of a runtime that the named device is not one of would be ignored. */
-static phlox_status check_settings(const px_device *device, const phlox_model_options *options,
-                                   phlox_error *error)
-{
-    const bool is_openvino = strcmp(device->name, "openvino") == 0;
-    const bool is_ort = strcmp(device->name, "ort") == 0;
-    if ((options->ov_config_count && !is_openvino) || (options->ort_config_count && !is_ort))
-        return px_fail(error, PHLOX_ERROR_ARGUMENT,
-                       "--%s-config %s means nothing to --device %s; leave one of them out",
-                       options->ov_config_count && !is_openvino ? "ov" : "ort",
-                       options->ov_config_count && !is_openvino ? options->ov_config[0]
-                                                                : options->ort_config[0],
-                       options->device);
-    return PHLOX_OK;
+                         .open_known = px_builtin_open_known, .list = list_patiently};
 }
 
 static phlox_status choose_device(phlox_model *model, const phlox_model_options *options,
@@ -203,19 +213,28 @@ static phlox_status choose_device(phlox_model *model, const phlox_model_options 
         snprintf(model->choice.reason, sizeof model->choice.reason, "asked for");
         PX_TRY(px_device_by_name(options->device, &model->choice.device, model->choice.unit,
                                  sizeof model->choice.unit, error));
-        return check_settings(model->choice.device, options, error);
+        return px_device_check_settings(model->choice.device, options->device, options, error);
     }
-    const px_choosing choosing = px_choosing_of(options, cache_dir);
+    px_choosing choosing = px_choosing_of(options, cache_dir);
+    choosing.only_kept = options->no_cache;
     return px_choose(&choosing, model->checkpoint, &model->choice, error);
 }
 
 /* Tokens that a session may have: what was asked for, else what model and device can. */
-static size_t context_size(const phlox_model *model, const phlox_model_options *options)
+static phlox_status choose_context(const phlox_model *model, const phlox_model_options *options,
+                                   size_t *out, phlox_error *error)
 {
     const size_t most = (size_t)model->checkpoint->desc.max_position;
     const size_t of_device = model->device_info.most_context;
-    if (options->context_size) return (size_t)options->context_size;
-    return of_device ? PX_MIN(most, of_device) : most;
+    *out = options->context_size ? (size_t)options->context_size : most;
+    if (!of_device || *out <= of_device) return PHLOX_OK;
+    if (options->context_size)
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "context-size is %d, %s has room for %zu tokens; ask for less, or for programs of other "
+                       "sizes (--max-prompt-len, --min-response-len)",
+                       options->context_size, model->device_name, of_device);
+    *out = of_device;
+    return PHLOX_OK;
 }
 
 static phlox_status open_device(phlox_model *model, const phlox_model_options *options,
@@ -235,9 +254,10 @@ static phlox_status open_device(phlox_model *model, const phlox_model_options *o
 }
 
 static phlox_status open_parts(phlox_model *model, const char *path,
-                               const phlox_model_options *options, const char *cache_dir,
+                               const phlox_model_options *options, const char *directory,
                                phlox_error *error)
 {
+    const char *const cache_dir = options->no_cache ? NULL : directory;
     PX_TRY(px_builtin_open_or(path ? model->path : NULL, &model->checkpoint, error));
     px_checkpoint_describe(model->checkpoint, model->stored, sizeof model->stored);
     const px_desc *const desc = &model->checkpoint->desc;
@@ -246,15 +266,17 @@ static phlox_status open_parts(phlox_model *model, const char *path,
                        "context-size is %d, the model was made for at most %d tokens",
                        options->context_size, desc->max_position);
     PX_TRY(open_text(model, options, path ? cache_dir : NULL, error));
-    PX_TRY(choose_device(model, options, cache_dir, error));
+    PX_TRY(choose_device(model, options, directory, error));
     PX_TRY(open_device(model, options, cache_dir, error));
+    size_t context;
+    PX_TRY(choose_context(model, options, &context, error));
     model->runtime = (px_runtime){
         .desc = desc,
         .device = model->choice.device,
         .model = model->device_model,
         .tokenizer = model->tokenizer,
         .eos = &model->eos,
-        .context_size = context_size(model, options),
+        .context_size = context,
         .most_tokens = model->device_info.most_tokens,
         .no_drafts = model->device_info.last_logits_only,
         .step_costs = &model->step_costs,
@@ -269,7 +291,7 @@ phlox_status phlox_model_open(const char *path, const phlox_model_options *optio
     phlox_model_options chosen;
     if (options) chosen = *options;
     else phlox_model_options_init(&chosen);
-    PX_TRY(check_options(&chosen, error));
+    PX_TRY(px_check_options(&chosen, error));
     if (!chosen.cache_limit) chosen.cache_limit = PX_CACHE_LIMIT;
     phlox_model *model = px_calloc(1, sizeof *model);
     const char *const name = path ? path : "built-in model";
@@ -278,9 +300,9 @@ phlox_status phlox_model_open(const char *path, const phlox_model_options *optio
         phlox_model_close(&model);
         return px_fail_memory(error, sizeof *model);
     }
-    char *const cache_dir = chosen.no_cache ? NULL : px_cache_directory(chosen.cache_dir);
-    const phlox_status status = open_parts(model, path, &chosen, cache_dir, error);
-    free(cache_dir);
+    char *const directory = px_cache_directory(chosen.cache_dir);
+    const phlox_status status = open_parts(model, path, &chosen, directory, error);
+    free(directory);
     if (status != PHLOX_OK) {
         phlox_model_close(&model);
         return status;

@@ -31,6 +31,9 @@ enum { PX_MEASURE_WINDOW = 2048, PX_MEASURE_PIECE = 128 };
 
 #define PX_CACHE_LIMIT (UINT64_C(32) << 30) /* bytes, where the user says nothing */
 
+/* Whether every field is in its range; of options without a limit for the cache too. */
+phlox_status px_check_options(const phlox_model_options *options, phlox_error *error);
+
 /* What choosing a device depends on, as this machine is now; options and directory must outlive it. */
 px_choosing px_choosing_of(const phlox_model_options *options, const char *cache_dir);
 

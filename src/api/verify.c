@@ -9,13 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static phlox_model_options options_or_default(const phlox_model_options *given)
+static phlox_status take_options(const phlox_model_options *given, phlox_model_options *out,
+                                 phlox_error *error)
 {
-    phlox_model_options options;
-    if (given) options = *given;
-    else phlox_model_options_init(&options);
-    if (!options.cache_limit) options.cache_limit = PX_CACHE_LIMIT;
-    return options;
+    if (given) *out = *given;
+    else phlox_model_options_init(out);
+    if (!out->cache_limit) out->cache_limit = PX_CACHE_LIMIT;
+    return px_check_options(out, error);
 }
 
 static const char *kind_name(px_unit_kind kind)
@@ -39,23 +39,19 @@ static bool show(const px_trial *trial, phlox_trial_fn *visit, void *user)
     return visit(user, &shown);
 }
 
-static phlox_status verify_one(const char *name, const phlox_model_options *options,
-                               phlox_trial_fn *visit, void *user, phlox_error *error)
+static phlox_status verify_one(const char *name, const px_choosing *choosing, phlox_trial_fn *visit,
+                               void *user, phlox_error *error)
 {
     const px_device *device;
     char unit[32];
-    px_checkpoint *model = NULL;
-    px_known_answer known;
     PX_TRY(px_device_by_name(name, &device, unit, sizeof unit, error));
-    PX_TRY(px_builtin_open_known(&model, &known, error));
+    PX_TRY(px_device_check_settings(device, name, choosing->user, error));
     px_trial *const trial = px_calloc(1, sizeof *trial);
-    if (trial) {
-        px_trial_run(device, unit, model, &known, options, trial);
-        show(trial, visit, user);
-    }
-    px_checkpoint_close(&model);
+    if (!trial) return px_fail_memory(error, sizeof *trial);
+    const phlox_status status = px_trial_again(choosing, device, unit, trial, error);
+    if (status == PHLOX_OK) show(trial, visit, user);
     free(trial);
-    return trial ? PHLOX_OK : px_fail_memory(error, sizeof *trial);
+    return status;
 }
 
 static phlox_status verify_all(const px_choosing *choosing, phlox_trial_fn *visit, void *user,
@@ -72,11 +68,12 @@ static phlox_status verify_all(const px_choosing *choosing, phlox_trial_fn *visi
 phlox_status phlox_verify(const char *device, const phlox_model_options *options,
                           phlox_trial_fn *visit, void *user, phlox_error *error)
 {
-    const phlox_model_options chosen = options_or_default(options);
-    if (device) return verify_one(device, &chosen, visit, user, error);
+    phlox_model_options chosen;
+    PX_TRY(take_options(options, &chosen, error));
     char *const cache_dir = chosen.no_cache ? NULL : px_cache_directory(chosen.cache_dir);
     const px_choosing choosing = px_choosing_of(&chosen, cache_dir);
-    const phlox_status status = verify_all(&choosing, visit, user, error);
+    const phlox_status status = device ? verify_one(device, &choosing, visit, user, error)
+                                       : verify_all(&choosing, visit, user, error);
     free(cache_dir);
     return status;
 }
@@ -155,7 +152,7 @@ static phlox_status advise_all(struct advising *a, const phlox_model_options *op
         px_device_info info;
         PX_TRY(estimate(a->checkpoint, options, format, &info, error));
         const char *const small = px_choose_small(info.step_weight_bytes);
-        if (format == 0 && small && a->count) {
+        if (format == 0 && small && a->count && !a->trials[0].problem[0]) {
             a->best = &a->trials[0];
             snprintf(reason, size, "%s", small);
         } else if (format == 0) {
@@ -172,7 +169,8 @@ phlox_status phlox_advise(const char *path, const phlox_model_options *options, 
                           phlox_advice_fn *visit, void *user, char *reason, size_t size,
                           phlox_error *error)
 {
-    const phlox_model_options chosen = options_or_default(options);
+    phlox_model_options chosen;
+    PX_TRY(take_options(options, &chosen, error));
     px_checkpoint *checkpoint = NULL;
     px_trial *trials = NULL;
     PX_TRY(px_builtin_open_or(path, &checkpoint, error));

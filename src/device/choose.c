@@ -75,3 +75,16 @@ void px_device_unit_name(const px_device *device, const char *unit, char *out, s
 {
     snprintf(out, size, *unit ? "%s:%s" : "%s", device->name, unit);
 }
+
+phlox_status px_device_check_settings(const px_device *device, const char *name,
+                                      const phlox_model_options *options, phlox_error *error)
+{
+    const bool is_openvino = strcmp(device->name, "openvino") == 0;
+    const bool is_ort = strcmp(device->name, "ort") == 0;
+    const bool of_openvino = options->ov_config_count && !is_openvino;
+    if (!of_openvino && !(options->ort_config_count && !is_ort)) return PHLOX_OK;
+    return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                   "--%s-config %s means nothing to --device %s; leave it out or name another device",
+                   of_openvino ? "ov" : "ort",
+                   of_openvino ? options->ov_config[0] : options->ort_config[0], name);
+}

@@ -37,7 +37,7 @@ struct opened {
 };
 
 /* What the user said of the device holds here too; what was said of the model does not. */
-static phlox_model_options options_of(const phlox_model_options *user)
+static phlox_model_options options_of(const phlox_model_options *user, const char *unit)
 {
     phlox_model_options options = *user;
     options.weight_format = PHLOX_WEIGHTS_DEFAULT;
@@ -50,8 +50,8 @@ static phlox_model_options options_of(const phlox_model_options *user)
     options.quant_method = PHLOX_QUANT_DEFAULT;
     options.context_size = 0;
     options.chat_format = NULL;
-    options.max_prompt_len = options.min_response_len = NPU_PROMPT;
-    options.progress = NULL;
+    options.max_prompt_len = options.min_response_len =
+        px_unit_kind_of(unit) == PX_UNIT_NPU ? NPU_PROMPT : 0;
     return options;
 }
 
@@ -65,7 +65,7 @@ static void close_it(struct opened *opened)
 static phlox_status open_it(const px_device *device, const char *unit, const px_checkpoint *checkpoint,
                             const phlox_model_options *user, struct opened *out, phlox_error *error)
 {
-    const phlox_model_options options = options_of(user);
+    const phlox_model_options options = options_of(user, unit);
     const px_device_options device_options = {&options, NULL, unit};
     const size_t vocab = (size_t)checkpoint->desc.vocab_size;
     *out = (struct opened){.device = device, .logits = px_calloc(vocab, sizeof(float))};
@@ -244,6 +244,7 @@ static void start(const px_device *device, const char *unit, px_trial *out)
 
 static void finish(px_trial *out, phlox_status status, const phlox_error *error)
 {
+    out->status = status;
     if (status != PHLOX_OK) snprintf(out->problem, sizeof out->problem, "%s", error->message);
 }
 

@@ -133,11 +133,14 @@ typedef struct px_trial {
      * prompt: weights times tokens a second. 0: not measured. */
     double layer_seconds, read_rate, prompt_rate;
     double watts;        /* of the processor packages while the large model decoded; 0: not measurable */
+    uint64_t memory;     /* bytes that the unit can use; 0: unknown */
+    phlox_status status; /* of the problem */
     char problem[1024];  /* why it is none to run on; "" when it is one */
 } px_trial;
 
 /* Runs the known answer of `model` on a device, and measures there how fast decoding is: of this small model, and
- * of one whose matrices are as large as Phi-3-mini's. Whatever fails is the trial's problem. */
+ * of one whose matrices are as large as Phi-3-mini's. Whatever fails is the trial's problem. The user's progress may
+ * cancel it. */
 void px_trial_run(const px_device *device, const char *unit, const px_checkpoint *model,
                   const px_known_answer *known, const phlox_model_options *user, px_trial *out);
 
@@ -146,22 +149,39 @@ void px_trial_run(const px_device *device, const char *unit, const px_checkpoint
 double px_trial_step_seconds(const px_trial *trial, const px_desc *desc, uint64_t step_bytes);
 double px_trial_prompt_seconds(const px_trial *trial, const px_desc *desc);
 
-/* ---- choosing (choose_auto.c) -------------------------------------------------------------- */
+/* ---- trials that are kept (choose_kept.c), and choosing (choose_auto.c) -------------------- */
 
 /* What a choice depends on beside the checkpoint. */
 typedef struct px_choosing {
     const phlox_model_options *user;
     const char *cache_dir; /* where trials are kept; NULL: nowhere */
+    bool only_kept;        /* nothing is tried: what is not kept is not known */
     bool on_battery;
     const char *version;   /* of phlox: another one tries anew */
     /* Opens the model of the known answer; fails where this build has none. */
     phlox_status (*open_known)(px_checkpoint **model, px_known_answer *known, phlox_error *error);
+    /* As px_device.list, for runtimes that hang; NULL: that. */
+    phlox_status (*list)(const px_device *device, const phlox_model_options *user, px_units *out,
+                         phlox_error *error);
 } px_choosing;
 
 /* Trials of every unit that phlox can drive on this machine, from the cache where runtimes, drivers and settings are
  * still those of then; `anew`: in any case. The native engine is the first; free(*trials). */
 phlox_status px_trials(const px_choosing *choosing, bool anew, px_trial **trials, size_t *count,
                        phlox_error *error);
+
+/* Tries one unit anew, and puts what became of it among the kept trials, where there are any. */
+phlox_status px_trial_again(const px_choosing *choosing, const px_device *device, const char *unit,
+                            px_trial *out, phlox_error *error);
+
+/* Whether the tried unit can run this model: the device looks at its weights, which must fit its memory. Why not becomes
+ * the trial's problem; else *info says what the model would be there. */
+bool px_trial_can_run(const px_choosing *choosing, const px_checkpoint *checkpoint, px_trial *trial,
+                      px_device_info *info);
+
+/* Settings of a runtime that the device is not one of would be ignored: PHLOX_ERROR_ARGUMENT. `name` is the device's. */
+phlox_status px_device_check_settings(const px_device *device, const char *name,
+                                      const phlox_model_options *options, phlox_error *error);
 
 typedef struct px_choice {
     const px_device *device;

@@ -109,8 +109,8 @@ static void the_wrong_never_win(void **state)
     strcpy(trials[1].problem, "gives wrong results");
     strcpy(trials[2].problem, "has no driver");
     assert_string_equal(pick(trials, 3, PHLOX_PREFER_EFFICIENCY, true, reason), "cpu");
-    assert_non_null(strstr(reason, "openvino:GPU.0 failed (phlox verify openvino:GPU.0 says why)"));
-    assert_non_null(strstr(reason, "ort:cuda failed"));
+    assert_non_null(strstr(reason, "openvino:GPU.0 failed (phlox verify says why)"));
+    assert_non_null(strstr(reason, "ort:cuda has no driver"));
     assert_string_equal(pick(trials + 1, 2, PHLOX_PREFER_SPEED, false, reason), "none");
     assert_string_equal(pick(trials, 0, PHLOX_PREFER_SPEED, false, reason), "none");
 }
@@ -263,10 +263,121 @@ static void a_trial_that_killed_is_remembered(void **state)
     MUST(px_trials(&choosing, false, &trials, &count, &error));
     assert_non_null(strstr(trials[0].problem, "killed"));
     free(trials);
+    /* Who asks for it gets it tried, at once. */
+    test_write_text(*state, "trying-cpu.1f-2e-0" PX_OUT_SUFFIX, "");
     MUST(px_trials(&choosing, true, &trials, &count, &error));
     assert_string_equal(trials[0].problem, "");
     free(trials);
     assert_int_equal(test_for_each(*state, NULL, NULL), 1); /* the trials */
+}
+
+/* A runtime that ends the process when it is opened. */
+static void a_library_that_killed_is_remembered(void **state)
+{
+#ifndef PHLOX_HAS_BUILTIN
+    skip();
+#endif
+    char cache[TEST_PATH];
+    phlox_error error;
+    plant_library(*state);
+    phlox_model_options options = options_of(*state);
+    const px_choosing choosing = {.user = &options, .version = "1", .open_known = open_known,
+                                  .cache_dir = test_path(cache, "%s/cache", (char *)*state)};
+    px_trial *trials;
+    size_t count;
+    assert_int_equal(mkdir(cache, 0777), 0);
+    test_write_text(cache, "trying-openvino.1f-2e-0" PX_OUT_SUFFIX, "");
+    MUST(px_trials(&choosing, false, &trials, &count, &error));
+    assert_int_equal(count, 2);
+    assert_string_equal(trials[1].device, "openvino");
+    assert_non_null(strstr(trials[1].problem, "killed"));
+    free(trials);
+}
+
+static bool refuse_second(void *user, const phlox_progress *progress)
+{
+    return strcmp(progress->what, "trying cpu") != 0 || ++*(int *)user < 2;
+}
+
+/* What was cancelled, or failed for want of memory or disk, says nothing of a device. */
+static void what_passes_is_not_kept(void **state)
+{
+#ifndef PHLOX_HAS_BUILTIN
+    skip();
+#endif
+    phlox_error error;
+    int reports = 0;
+    phlox_model_options options = options_of("/nowhere");
+    options.progress = refuse_second;
+    options.progress_user = &reports;
+    px_choosing choosing = {.user = &options, .version = "1", .open_known = open_known, .cache_dir = *state};
+    px_trial *trials;
+    size_t count;
+    MUST_FAIL(px_trials(&choosing, false, &trials, &count, &error), PHLOX_ERROR_CANCELLED, "cancelled");
+    assert_int_equal(test_for_each(*state, NULL, NULL), 0);
+    options.progress = NULL;
+    choosing.only_kept = true;
+    MUST_FAIL(px_trials(&choosing, false, &trials, &count, &error), PHLOX_ERROR_NOT_FOUND, "known");
+    choosing.only_kept = false;
+    MUST(px_trials(&choosing, false, &trials, &count, &error));
+    free(trials);
+    choosing.only_kept = true;
+    MUST(px_trials(&choosing, false, &trials, &count, &error));
+    free(trials);
+    /* One device anew takes its place among them. */
+    px_trial again;
+    opened = 0;
+    MUST(px_trial_again(&choosing, px_device_all()[0], "", &again, &error));
+    assert_true(again.is_right);
+    MUST(px_trials(&choosing, false, &trials, &count, &error));
+    assert_true(trials[0].read_rate == again.read_rate);
+    assert_int_equal(opened, 1);
+    free(trials);
+}
+
+static void a_device_must_hold_the_model(void **state)
+{
+    (void)state;
+    phlox_error error;
+    phlox_model_options options = options_of("/nowhere");
+    const px_choosing choosing = {.user = &options, .version = "1", .open_known = open_known};
+    px_checkpoint *checkpoint = NULL;
+    px_device_info info;
+    px_trial trial = trial_of("openvino:GPU.0", PX_UNIT_GPU, 1000);
+    MUST(px_checkpoint_open(PHLOX_SOURCE_DIR "/tests/golden/family/phi3-mini-4k", &checkpoint, &error));
+    assert_true(px_trial_can_run(&choosing, checkpoint, &trial, &info));
+    assert_true(info.weight_bytes > 1000);
+    trial.memory = info.weight_bytes;
+    assert_true(px_trial_can_run(&choosing, checkpoint, &trial, &info));
+    trial.memory = info.weight_bytes - 1;
+    assert_false(px_trial_can_run(&choosing, checkpoint, &trial, &info));
+    assert_non_null(strstr(trial.problem, "memory"));
+    assert_false(px_trial_can_run(&choosing, checkpoint, &trial, &info));
+    px_checkpoint_close(&checkpoint);
+}
+
+/* Settings that nothing would read. */
+static void settings_have_their_device(void **state)
+{
+    (void)state;
+    phlox_error error;
+    phlox_model_options options = options_of("/nowhere");
+    const px_device *device;
+    char unit[32];
+    MUST(px_device_by_name("npu", &device, unit, sizeof unit, &error));
+    options.ov_config[options.ov_config_count++] = "A=1";
+    MUST(px_device_check_settings(device, "npu", &options, &error));
+    MUST_FAIL(px_device_check_settings(px_device_all()[0], "cpu", &options, &error), PHLOX_ERROR_ARGUMENT,
+              "--ov-config A=1");
+    options.ort_config[options.ort_config_count++] = "B=1";
+    MUST_FAIL(px_device_check_settings(device, "npu", &options, &error), PHLOX_ERROR_ARGUMENT,
+              "--ort-config B=1");
+    px_checkpoint *checkpoint = NULL;
+    px_choice choice;
+    const px_choosing choosing = {.user = &options, .version = "1", .open_known = open_known};
+    MUST(px_checkpoint_open(PHLOX_SOURCE_DIR "/tests/golden/family/phi3-mini-4k", &checkpoint, &error));
+    MUST_FAIL(px_choose(&choosing, checkpoint, &choice, &error), PHLOX_ERROR_ARGUMENT, "--ov-config A=1");
+    px_checkpoint_close(&checkpoint);
 }
 
 static void without_a_runtime_nothing_is_tried(void **state)
@@ -316,7 +427,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names), cmocka_unit_test(the_right_one_wins), cmocka_unit_test(the_wrong_never_win),
         cmocka_unit_test(a_device_is_tried), TEST(trials_are_kept),
-        TEST(a_trial_that_killed_is_remembered), TEST(without_a_runtime_nothing_is_tried),
+        TEST(a_trial_that_killed_is_remembered), TEST(a_library_that_killed_is_remembered),
+        TEST(what_passes_is_not_kept), cmocka_unit_test(a_device_must_hold_the_model),
+        cmocka_unit_test(settings_have_their_device), TEST(without_a_runtime_nothing_is_tried),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
