@@ -407,12 +407,7 @@ static void goes_beyond_the_prompt(void **state)
     phlox_model_close(&model);
     /* whoever asks for more context than the programs hold is told which words help */
     options.context_size = 300;
-    model = open_builtin(&options);
-    session = new_session(model);
-    MUST_FAIL(phlox_session_append(session, ids, 192, NULL, NULL, NULL, &error),
-              PHLOX_ERROR_CONTEXT_FULL, "--max-prompt-len");
-    phlox_session_close(&session);
-    phlox_model_close(&model);
+    MUST_FAIL(phlox_model_open(NULL, &options, &model, &error), PHLOX_ERROR_ARGUMENT, "--max-prompt-len");
     free(wanted);
 }
 
