@@ -80,20 +80,20 @@ uint64_t px_tree_bytes(const char *path)
     return add_bytes(AT_FDCWD, path, 0);
 }
 
-/* Removes what is in a directory, and it; false with errno when something stays. */
+/* Removes what is in a directory, and it; false with errno when it stays. Another process may be removing the
+ * same: whoever takes the last of it away succeeds, and for the others it is not there (ENOENT). */
 static bool remove_directory(int parent, const char *name, int depth)
 {
     DIR *const directory = depth < MOST_DEPTH ? open_directory(parent, name, O_NOFOLLOW) : NULL;
     if (!directory) return false;
-    bool good = true;
     for (const struct dirent *entry; (entry = readdir(directory));) {
         if (is_dots(entry->d_name)) continue;
         const int here = dirfd(directory);
         if (unlinkat(here, entry->d_name, 0) == 0 || errno == ENOENT) continue;
-        good &= remove_directory(here, entry->d_name, depth + 1);
+        remove_directory(here, entry->d_name, depth + 1);
     }
     closedir(directory);
-    return unlinkat(parent, name, AT_REMOVEDIR) == 0 && good;
+    return unlinkat(parent, name, AT_REMOVEDIR) == 0; /* which it is not while something is in it */
 }
 
 phlox_status px_remove_tree(const char *path, phlox_error *error)
@@ -252,15 +252,18 @@ void px_out_directory_abandon(px_out_directory *directory)
     directory_release(directory);
 }
 
-/* Where it cannot be removed it stays as what a killed process left. */
+/* Where it cannot be removed it stays as what a killed process left; another process that cleans up may be
+ * quicker. */
 phlox_status px_remove_tree_at_once(const char *path, phlox_error *error)
 {
     const size_t size = strlen(path) + 64;
     char *const temporary = malloc(size);
     if (!temporary) return px_fail_memory(error, size);
     name_temporary(path, 0, temporary, size);
-    const phlox_status status = rename(path, temporary) == 0 ? px_remove_tree(temporary, error)
-                                                             : fail_tree(path, "cannot remove", error);
+    phlox_status status = PHLOX_OK;
+    if (rename(path, temporary) != 0) status = fail_tree(path, "cannot remove", error);
+    else if (!remove_directory(AT_FDCWD, temporary, 0) && errno != ENOENT)
+        status = fail_tree(temporary, "cannot remove", error);
     free(temporary);
     return status;
 }

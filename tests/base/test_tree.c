@@ -1,8 +1,10 @@
 /* Directories made as a whole, and what killed processes leave of them. */
 #include "support.h"
 
+#include "base/os.h"
 #include "base/tree.h"
 
+#include <signal.h>
 #include <sys/wait.h>
 
 static void whole_or_not_there(void **state)
@@ -89,6 +91,34 @@ static void of_two_that_make_one_directory_the_first_wins(void **state)
     MUST_FAIL(px_remove_tree_at_once(path, &error), PHLOX_ERROR_NOT_FOUND, "cannot remove");
 }
 
+/* What one process has put aside to remove, another takes for a leftover. */
+static void of_two_that_remove_one_directory_both_succeed(void **state)
+{
+    enum { ROUNDS = 300, FILES = 8 };
+    const char *const parent = *state;
+    char path[TEST_PATH], deep[TEST_PATH], name[16];
+    phlox_error error;
+    test_path(path, "%s/2026.4.1", parent);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    while (!child) px_out_directory_clean(parent, NULL); /* until it is killed */
+    for (int round = 0; round < ROUNDS; round++) {
+        MUST(px_make_directories(test_path(deep, "%s/deep/er", path), &error));
+        for (int i = 0; i < FILES; i++) {
+            snprintf(name, sizeof name, "%d", i);
+            test_write_text(path, name, "1");
+            test_write_text(deep, name, "1");
+        }
+        const phlox_status status = px_remove_tree_at_once(path, &error);
+        if (status != PHLOX_OK) kill(child, SIGKILL);
+        if (status != PHLOX_OK) fail_msg("round %d: %s", round, error.message);
+    }
+    kill(child, SIGKILL);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    px_out_directory_clean(parent, NULL);
+    assert_int_equal(test_for_each(parent, NULL, NULL), 0);
+}
+
 static void links_are_not_followed(void **state)
 {
     char *const directory = *state, tree[TEST_PATH], target[TEST_PATH], link[TEST_PATH];
@@ -145,6 +175,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(whole_or_not_there), TEST(leftovers_go),
                                        TEST(of_two_that_make_one_directory_the_first_wins),
+                                       TEST(of_two_that_remove_one_directory_both_succeed),
                                        TEST(links_are_not_followed), TEST(temporary_directories)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
