@@ -125,12 +125,15 @@ static bool is_taken(const char *path)
     return taken;
 }
 
-/* The directory, locked as long as the descriptor lives; -1 when another process has the lock. */
+/* The directory, locked as long as the descriptor lives; -1 with errno, EWOULDBLOCK when another process has the
+ * lock. */
 static int lock_directory(const char *path)
 {
     const int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (descriptor < 0 || flock(descriptor, LOCK_EX | LOCK_NB) == 0) return descriptor;
+    const int code = errno;
     close(descriptor);
+    errno = code;
     return -1;
 }
 
@@ -192,21 +195,28 @@ static void name_temporary(const char *path, int attempt, char *out, size_t size
 }
 
 /* A directory that was not there before, so that whatever is in it is ours. Another process that cleans may be
- * as quick as to remove it before it is locked. */
+ * as quick as to lock or to remove it before it is locked; any other failure stays. */
 static phlox_status make_temporary(px_out_directory *directory, size_t size, phlox_error *error)
 {
     for (int attempt = 0; attempt < 1000; attempt++) {
         name_temporary(directory->path, attempt, directory->temporary, size);
         if (mkdir(directory->temporary, 0777) != 0) {
             if (errno == EEXIST) continue;
-            break;
+            return fail_tree(directory->temporary, "cannot create the directory", error);
         }
-        directory->descriptor = lock_directory(directory->temporary);
+        const int descriptor = lock_directory(directory->temporary);
+        const int code = errno;
         struct stat info;
-        if (directory->descriptor >= 0 && fstat(directory->descriptor, &info) == 0 && info.st_nlink)
+        if (descriptor >= 0 && fstat(descriptor, &info) == 0 && info.st_nlink) {
+            directory->descriptor = descriptor;
             return PHLOX_OK;
+        }
+        if (descriptor >= 0) close(descriptor);
+        rmdir(directory->temporary);
+        errno = code;
+        if (descriptor < 0 && code != EWOULDBLOCK && code != ENOENT) break;
     }
-    return fail_tree(directory->temporary, "cannot create the directory", error);
+    return fail_tree(directory->temporary, "cannot lock the directory", error);
 }
 
 phlox_status px_out_directory_open(px_out_directory *directory, const char *path,

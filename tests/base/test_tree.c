@@ -1,11 +1,50 @@
 /* Directories made as a whole, and what killed processes leave of them. */
+#define _GNU_SOURCE
 #include "support.h"
 
 #include "base/os.h"
 #include "base/tree.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+
+/* ---- locks that fail ----------------------------------------------------------------------- */
+
+static int lock_error, locks; /* errno of the locks to come, 0: none fails; how many were asked for */
+
+/* In the place of the C library's. */
+int flock(int descriptor, int operation)
+{
+    locks++;
+    if (!lock_error) return (int)syscall(SYS_flock, descriptor, operation);
+    errno = lock_error;
+    return -1;
+}
+
+static void what_cannot_be_locked_is_not_left(void **state)
+{
+    char *const directory = *state, out[TEST_PATH];
+    phlox_error error;
+    px_out_directory made;
+    test_path(out, "%s/out", directory);
+    lock_error = ENOLCK; /* as on some network file systems */
+    locks = 0;
+    const phlox_status status = px_out_directory_open(&made, out, &error);
+    const int tried = locks;
+    lock_error = EWOULDBLOCK; /* another process always has it */
+    const phlox_status held = px_out_directory_open(&made, out, NULL);
+    lock_error = 0;
+    assert_int_equal(status, PHLOX_ERROR_IO);
+    assert_non_null(strstr(error.message, "cannot lock the directory: No locks"));
+    assert_int_equal(tried, 1);
+    assert_int_equal(held, PHLOX_ERROR_IO);
+    assert_int_equal(test_for_each(directory, NULL, NULL), 0);
+}
+
+/* ---- directories --------------------------------------------------------------------------- */
 
 static void whole_or_not_there(void **state)
 {
@@ -94,7 +133,7 @@ static void of_two_that_make_one_directory_the_first_wins(void **state)
 /* What one process has put aside to remove, another takes for a leftover. */
 static void of_two_that_remove_one_directory_both_succeed(void **state)
 {
-    enum { ROUNDS = 300, FILES = 8 };
+    enum { ROUNDS = 60, FILES = 8 };
     const char *const parent = *state;
     char path[TEST_PATH], deep[TEST_PATH], name[16];
     phlox_error error;
@@ -173,7 +212,7 @@ static int teardown(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(whole_or_not_there), TEST(leftovers_go),
+    const struct CMUnitTest tests[] = {TEST(what_cannot_be_locked_is_not_left), TEST(whole_or_not_there), TEST(leftovers_go),
                                        TEST(of_two_that_make_one_directory_the_first_wins),
                                        TEST(of_two_that_remove_one_directory_both_succeed),
                                        TEST(links_are_not_followed), TEST(temporary_directories)};
