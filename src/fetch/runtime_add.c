@@ -6,6 +6,7 @@
 #include "fetch/index.h"
 #include "fetch/requires.h"
 #include "fetch/runtime_table.h"
+#include "fetch/version.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -193,6 +194,16 @@ static phlox_status clean_folder(job *j)
     return PHLOX_OK;
 }
 
+/* Makes room where a directory of the version is damaged, so that nothing is downloaded in vain. */
+static phlox_status remove_damaged(const job *j, const char *version)
+{
+    char path[MOST_PATH];
+    snprintf(path, sizeof path, "%s/%s", j->folder, version);
+    if (!px_is_directory(path)) return PHLOX_OK;
+    const phlox_status status = px_remove_tree_at_once(path, j->error);
+    return status == PHLOX_ERROR_NOT_FOUND ? PHLOX_OK : status; /* another process was quicker */
+}
+
 /* Whether `version` is installed; then the result is filled in. */
 static bool is_installed(const job *j, const char *version, px_runtime_result *out)
 {
@@ -314,6 +325,7 @@ static phlox_status run(job *j, px_runtime_result *out)
     j->count = 1;
     PX_TRY(choose_wheel(j, first, j->exact, ""));
     if (is_installed(j, first->choice.version, out)) return PHLOX_OK;
+    PX_TRY(remove_damaged(j, first->choice.version));
     PX_TRY(clean_folder(j));
     PX_TRY(fetch_wheel(j, first));
     if (j->kind->packages[1].name) PX_TRY(fetch_required(j));
@@ -357,26 +369,40 @@ phlox_status px_runtime_add(const px_runtime_request *request, px_runtime_result
 
 /* ---- removing ------------------------------------------------------------------------------ */
 
+struct removal {
+    const char *folder, *version; /* of all versions; the one that is meant, NULL: all */
+    size_t count;
+};
+
+/* Whatever is in it: what is damaged is to go as well. */
+static phlox_status remove_version(void *user, const char *name, phlox_error *error)
+{
+    struct removal *const removal = user;
+    char path[MOST_PATH];
+    px_version read;
+    if (!px_version_read(name, strlen(name), &read) ||
+        (removal->version && px_version_order(name, removal->version) != 0) ||
+        snprintf(path, sizeof path, "%s/%s", removal->folder, name) >= (int)sizeof path)
+        return PHLOX_OK;
+    const phlox_status status = px_remove_tree_at_once(path, error);
+    if (status == PHLOX_ERROR_NOT_FOUND) return PHLOX_OK; /* another process was quicker */
+    removal->count += status == PHLOX_OK;
+    return status;
+}
+
 phlox_status px_runtime_remove(const char *name, size_t *removed, phlox_error *error)
 {
-    const px_runtime_kind *kind;
+    job j = {.error = error};
     const char *version;
-    PX_TRY(px_runtime_kind_of(name, &kind, &version, error));
-    size_t count = 0;
-    phlox_status status;
-    char *directory;
-    while ((status = px_runtime_directory(kind->name, version, &directory, error)) == PHLOX_OK) {
-        status = px_remove_tree_at_once(directory, error);
-        char *const slash = strrchr(directory, '/');
-        *slash = 0;
-        px_out_clean(directory, is_wheel_left_over);
-        px_out_directory_clean(directory, NULL);
-        free(directory);
-        PX_TRY(status);
-        count++;
-    }
-    if (status != PHLOX_ERROR_NOT_FOUND) return status;
-    if (!count) return status;
-    *removed = count;
+    PX_TRY(px_runtime_kind_of(name, &j.kind, &version, error));
+    PX_TRY(open_folder(&j));
+    struct removal removal = {.folder = j.folder, .version = version};
+    const phlox_status status = px_list_directories(j.folder, remove_version, &removal, error);
+    px_out_clean(j.folder, is_wheel_left_over);
+    px_out_directory_clean(j.folder, NULL);
+    free(j.folder);
+    PX_TRY(status);
+    if (!removal.count) return px_runtime_fail_absent(j.kind->name, version, error);
+    *removed = removal.count;
     return PHLOX_OK;
 }

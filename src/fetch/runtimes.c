@@ -33,23 +33,30 @@ static bool take_newest(void *user, const px_runtime_place *place)
     return false;
 }
 
+phlox_status px_runtime_fail_absent(const char *name, const char *version, phlox_error *error)
+{
+    char *const own = px_runtime_folder();
+    const phlox_status status =
+        own ? px_fail(error, PHLOX_ERROR_NOT_FOUND, "%s%s%s is not in %s; phlox runtime add %s%s%s installs it",
+                      name, version ? " " : "", version ? version : "", own, name, version ? "==" : "",
+                      version ? version : "")
+            : px_fail(error, PHLOX_ERROR_NOT_FOUND,
+                      "neither HOME nor XDG_DATA_HOME is set, so there is no folder of runtimes");
+    free(own);
+    return status;
+}
+
 phlox_status px_runtime_directory(const char *name, const char *version, char **out, phlox_error *error)
 {
     char *const own = px_runtime_folder();
-    if (!own)
-        return px_fail(error, PHLOX_ERROR_NOT_FOUND,
-                       "neither HOME nor XDG_DATA_HOME is set, so there is no folder of runtimes");
+    if (!own) return px_runtime_fail_absent(name, version, error);
     const px_runtime_roots roots = {.own = own};
     struct newest newest = {.name = name, .version = version};
     const char *const kind = strncmp(name, "onnxruntime-genai-", 18) == 0 ? "onnxruntime-genai" : name;
     phlox_status status =
         px_runtime_find_in(&roots, kind, NULL, take_newest, &newest, NULL, error);
-    if (status == PHLOX_OK && !newest.directory)
-        status = px_fail(error, PHLOX_ERROR_NOT_FOUND,
-                         "%s%s%s is not in %s; phlox runtime add %s%s%s installs it", name,
-                         version ? " " : "", version ? version : "", own, name, version ? "==" : "",
-                         version ? version : "");
     free(own);
+    if (status == PHLOX_OK && !newest.directory) status = px_runtime_fail_absent(name, version, error);
     if (status == PHLOX_OK) *out = newest.directory;
     return status;
 }

@@ -75,6 +75,9 @@ char *px_runtime_folder(void);
  * it. PHLOX_ERROR_NOT_FOUND, with the command that installs it, when there is none. */
 phlox_status px_runtime_directory(const char *name, const char *version, char **out, phlox_error *error);
 
+/* Says that this runtime (`version` NULL: any of it) is not in phlox's folder: PHLOX_ERROR_NOT_FOUND. */
+phlox_status px_runtime_fail_absent(const char *name, const char *version, phlox_error *error);
+
 /* ---- getting and removing ------------------------------------------------------------------ */
 
 #define PX_RUNTIME_INDEX "https://pypi.org/simple"
@@ -99,12 +102,12 @@ typedef struct px_runtime_result {
  * Fetches the wheels of a runtime from a Python package index, checks their SHA-256, and unpacks the
  * libraries and licences into NAME/VERSION/ of phlox's folder, which appears when it is complete. Nothing
  * is executed. Where that version is there already nothing is fetched but the page that says which is the
- * newest.
+ * newest; a directory that is there but lacks the library or the manifest is replaced.
  */
 phlox_status px_runtime_add(const px_runtime_request *request, px_runtime_result *out,
                             phlox_error *error);
 
-/* Removes the version of "NAME==VERSION", or every one of "NAME"; *removed counts them.
+/* Removes the version of "NAME==VERSION", or every one of "NAME", damaged ones too; *removed counts them.
  * PHLOX_ERROR_NOT_FOUND when there is none. */
 phlox_status px_runtime_remove(const char *name, size_t *removed, phlox_error *error);
 

@@ -196,6 +196,37 @@ static void a_runtime_is_added_and_removed(void **state)
     MUST_FAIL(px_runtime_remove("openvino", &removed, &error), PHLOX_ERROR_NOT_FOUND, "phlox runtime add openvino");
 }
 
+/* A runtime whose library or manifest has gone is none; it is removed, and replaced. */
+static void a_damaged_runtime_is_removed_or_replaced(void **state)
+{
+    bench *const b = begin(state);
+    phlox_error error;
+    px_runtime_result result;
+    size_t removed = 0;
+    static const char *const files[] = {"libopenvino_c.so.2641", "runtime.json"};
+    make_openvino(b);
+    for (size_t i = 0; i < PX_COUNT(files); i++) {
+        char path[TEST_PATH];
+        MUST(add(b, "openvino", &result, &error));
+        assert_int_equal(unlink(test_path(path, "%s/%s", result.directory, files[i])), 0);
+        MUST(add(b, i ? "openvino==2026.4.1" : "openvino", &result, &error));
+        assert_false(result.was_there);
+        expect_names(b, "openvino", "2026.4.1 ");
+        expect_names(b, "openvino/2026.4.1",
+                     "libopenvino.so.2641 libopenvino_c.so.2641 openvino-LICENSE runtime.json ");
+        assert_int_equal(unlink(path), 0);
+        MUST_FAIL(px_runtime_remove("openvino==2026.4.0", &removed, &error), PHLOX_ERROR_NOT_FOUND, "is not in");
+        MUST(px_runtime_remove(i ? "openvino" : "openvino==2026.4.1", &removed, &error));
+        assert_int_equal(removed, 1);
+        expect_names(b, "openvino", "");
+    }
+    /* What is no version is not phlox's. */
+    char foreign[TEST_PATH];
+    assert_int_equal(mkdir(test_path(foreign, "%s/openvino/notes", b->folder), 0700), 0);
+    MUST_FAIL(px_runtime_remove("openvino", &removed, &error), PHLOX_ERROR_NOT_FOUND, "phlox runtime add openvino");
+    expect_names(b, "openvino", "notes ");
+}
+
 static void what_is_wrong_is_said_and_leaves_nothing(void **state)
 {
     bench *const b = begin(state);
@@ -394,7 +425,8 @@ static void processes_that_add_at_once_do_not_meet(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_runtime_is_added_and_removed), TEST(what_is_wrong_is_said_and_leaves_nothing),
+        TEST(a_runtime_is_added_and_removed), TEST(a_damaged_runtime_is_removed_or_replaced),
+        TEST(what_is_wrong_is_said_and_leaves_nothing),
         TEST(onnxruntime_genai_brings_what_it_requires), TEST(adding_is_cancelled_anywhere),
         TEST(a_killed_process_leaves_nothing_that_counts), TEST(a_full_disk_leaves_nothing),
         TEST(processes_that_add_at_once_do_not_meet),
