@@ -39,6 +39,7 @@ enum {
 
     CURLINFO_EFFECTIVE_URL = 0x100001,
     CURLINFO_RESPONSE_CODE = 0x200002,
+    CURLINFO_HTTP_CONNECTCODE = 0x200016,
 
     CURLPROTO_HTTP = 1,
     CURLPROTO_HTTPS = 2,
@@ -55,6 +56,7 @@ enum {
     CURLE_HTTP_RETURNED_ERROR = 22,
     CURLE_OPERATION_TIMEDOUT = 28,
     CURLE_RANGE_ERROR = 33,
+    CURLE_SSL_CONNECT_ERROR = 35,
     CURLE_FILE_COULDNT_READ_FILE = 37,
     CURLE_GOT_NOTHING = 52,
     CURLE_SEND_ERROR = 55,
@@ -269,7 +271,7 @@ static void set_options(receiver *r, void *easy, curl_slist *headers)
     d->easy_setopt(easy, CURLOPT_FAILONERROR, 1l);
     d->easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1l);
     d->easy_setopt(easy, CURLOPT_MAXREDIRS, 10l);
-    d->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, 20l);
+    d->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, (long)(t->stall ? t->stall : 20));
     d->easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 100l);
     d->easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)(t->stall ? t->stall : 30));
     d->easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_bytes);
@@ -286,6 +288,13 @@ static void set_options(receiver *r, void *easy, curl_slist *headers)
     if (r->received) d->easy_setopt(easy, CURLOPT_RESUME_FROM_LARGE, (int64_t)r->received);
 }
 
+/* How an attempt ended: libcurl's code, and the status of the answer, 0 when there was none, of the server and of
+ * a proxy that was to make the connection to it. */
+typedef struct ending {
+    int code;
+    long http, proxy;
+} ending;
+
 static phlox_status fail_http(const receiver *r, long code)
 {
     if (code == 404 || code == 410)
@@ -294,19 +303,40 @@ static phlox_status fail_http(const receiver *r, long code)
                    code >= 500 || code == 429 ? "; try again later" : "");
 }
 
-static phlox_status fail_transfer(const receiver *r, int code, long http)
+/* Whether the server cannot be reached, or says nothing at all. */
+static bool is_unreachable(const receiver *r, const ending *end)
 {
-    const char *const why = r->message[0] ? r->message : r->downloader->easy_strerror(code);
-    switch (code) {
-    case CURLE_HTTP_RETURNED_ERROR: return fail_http(r, http);
-    case CURLE_FILE_COULDNT_READ_FILE:
-        return px_fail(r->error, PHLOX_ERROR_NOT_FOUND, "%s: cannot be read", r->name);
+    switch (end->code) {
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_COULDNT_CONNECT:
-        return px_fail(r->error, PHLOX_ERROR_IO,
-                       "%s: no connection: %s; check the network, and the proxy in https_proxy if it "
-                       "needs one", r->name, why);
+    case CURLE_COULDNT_CONNECT: return true;
+    case CURLE_OPERATION_TIMEDOUT:
+    case CURLE_HTTP_RETURNED_ERROR: /* of a proxy */
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR: return !r->received && !end->http;
+    default: return false;
+    }
+}
+
+static phlox_status fail_unreachable(const receiver *r, const ending *end, const char *why)
+{
+    char refused[80];
+    snprintf(refused, sizeof refused, "the proxy refuses it (HTTP status %ld)", end->proxy);
+    return px_fail(r->error, PHLOX_ERROR_IO,
+                   "%s: no connection: %s; check the network, and the proxy in https_proxy if it needs one",
+                   r->name, end->proxy >= 300 ? refused : why);
+}
+
+static phlox_status fail_transfer(const receiver *r, const ending *end)
+{
+    const char *const why = r->message[0] ? r->message : r->downloader->easy_strerror(end->code);
+    if (is_unreachable(r, end)) return fail_unreachable(r, end, why);
+    switch (end->code) {
+    case CURLE_HTTP_RETURNED_ERROR: return fail_http(r, end->http);
+    case CURLE_FILE_COULDNT_READ_FILE:
+        return px_fail(r->error, PHLOX_ERROR_NOT_FOUND, "%s: cannot be read", r->name);
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
         return px_fail(r->error, PHLOX_ERROR_IO,
@@ -320,21 +350,22 @@ static phlox_status fail_transfer(const receiver *r, int code, long http)
 typedef enum outcome { DONE, FAILED, BROKEN, RESTART } outcome;
 
 /* What may end otherwise the next time. */
-static outcome judge(const receiver *r, int code, long http)
+static outcome judge(const receiver *r, const ending *end)
 {
-    if (code == CURLE_OK) return DONE;
+    if (end->code == CURLE_OK) return DONE;
     if (r->status != PHLOX_OK) return FAILED;
-    if (code == CURLE_RANGE_ERROR || (code == CURLE_HTTP_RETURNED_ERROR && http == 416)) return RESTART;
-    if (code == CURLE_HTTP_RETURNED_ERROR)
-        return http == 408 || http == 429 || http >= 500 ? BROKEN : FAILED;
-    switch (code) {
+    switch (end->code) {
+    case CURLE_RANGE_ERROR: return RESTART;
+    case CURLE_HTTP_RETURNED_ERROR:
+        if (end->http == 416) return RESTART;
+        return end->http == 408 || end->http == 429 || end->http >= 500 ? BROKEN : FAILED;
     case CURLE_HTTP2:
     case CURLE_PARTIAL_FILE:
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:
-    case CURLE_RECV_ERROR:
     case CURLE_HTTP2_STREAM:
     case CURLE_HTTP3: return BROKEN;
+    case CURLE_RECV_ERROR: return end->proxy >= 300 ? FAILED : BROKEN;
     case CURLE_OPERATION_TIMEDOUT: return r->received > r->before ? BROKEN : FAILED;
     default: return FAILED;
     }
@@ -358,12 +389,12 @@ static outcome attempt(receiver *r, char **final)
     r->message[0] = 0;
     r->before = r->received;
     set_options(r, easy, headers);
-    long http = 0;
     const char *effective = NULL;
-    const int code = d->easy_perform(easy);
-    d->easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &http);
-    const outcome result = judge(r, code, http);
-    if (result != DONE && r->status == PHLOX_OK) fail_transfer(r, code, http);
+    ending end = {.code = d->easy_perform(easy)};
+    d->easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &end.http);
+    d->easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &end.proxy);
+    const outcome result = judge(r, &end);
+    if (result != DONE && r->status == PHLOX_OK) fail_transfer(r, &end);
     if (result == DONE && final && d->easy_getinfo(easy, CURLINFO_EFFECTIVE_URL, &effective) == CURLE_OK &&
         effective)
         *final = px_strdup(effective, strlen(effective));

@@ -4,6 +4,7 @@
 #include "fetch/sha256.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <pthread.h>
 #include <sys/socket.h>
 
@@ -245,7 +246,7 @@ static void what_stays_broken_is_an_error(void **state)
     static const answer nothing[] = {{NULL, "", "", 0, false}, {NULL, "", "", 0, false}, {NULL, "", "", 0, false}};
     start(&s, nothing, PX_COUNT(nothing));
     px_transfer t = local(b, &s);
-    MUST_FAIL(download(b, &t, &error), PHLOX_ERROR_IO, "the transfer failed");
+    MUST_FAIL(download(b, &t, &error), PHLOX_ERROR_IO, "no connection: Empty reply");
     stop(&s);
     static const answer stalls[] = {{NULL, OK_30, BODY, 5, true}, {"bytes=5-", REST("5", "25"), "", 0, true}};
     start(&s, stalls, PX_COUNT(stalls));
@@ -265,6 +266,61 @@ static void what_stays_broken_is_an_error(void **state)
     stop(&s);
     t = local(b, &s); /* nobody listens there any more */
     MUST_FAIL(download(b, &t, &error), PHLOX_ERROR_IO, "no connection");
+}
+
+static const char advice[] = "; check the network, and the proxy in https_proxy if it needs one";
+
+/* The download fails without a connection, for this reason, with the advice. */
+static void is_unreachable(bench *b, const px_transfer *t, const char *reason)
+{
+    phlox_error error;
+    char wanted[TEST_PATH];
+    test_path(wanted, "no connection: %s", reason);
+    MUST_FAIL(download(b, t, &error), PHLOX_ERROR_IO, wanted);
+    if (!strstr(error.message, advice)) fail_msg("no advice: %s", error.message);
+}
+
+/* Of a listener whose queue is full the system drops what asks for a connection. */
+static void an_index_that_is_not_reached(void **state)
+{
+    enum { MOST = 16 };
+    bench *const b = begin(state);
+    server s;
+    int clients[MOST];
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    s = (server){.listener = socket(AF_INET, SOCK_STREAM, 0)};
+    assert_int_equal(bind(s.listener, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(listen(s.listener, 0), 0);
+    assert_int_equal(getsockname(s.listener, (struct sockaddr *)&address, &size), 0);
+    s.port = ntohs(address.sin_port);
+    for (int i = 0; i < MOST; i++) {
+        clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        assert_true(connect(clients[i], (struct sockaddr *)&address, size) == 0 || errno == EINPROGRESS);
+    }
+    px_transfer t = local(b, &s);
+    t.stall = 1;
+    is_unreachable(b, &t, "");
+    for (int i = 0; i < MOST; i++) close(clients[i]);
+    close(s.listener);
+
+    static const answer silent[] = {{NULL, "", "", 0, true}};
+    start(&s, silent, 1);
+    t = local(b, &s);
+    t.stall = 1;
+    is_unreachable(b, &t, "Operation too slow");
+    stop(&s);
+
+    static const answer refusal[] = {
+        {"CONNECT index.invalid:443", "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n", "", 0, false}};
+    char proxy[64];
+    start(&s, refusal, 1);
+    t = (px_transfer){.url = "https://index.invalid/simple/", .schemes = PX_SCHEME_HTTPS, .most = 1000};
+    snprintf(proxy, sizeof proxy, "http://127.0.0.1:%u", s.port);
+    setenv("https_proxy", proxy, 1);
+    is_unreachable(b, &t, "the proxy refuses it (HTTP status 403)");
+    unsetenv("https_proxy");
+    stop(&s);
 }
 
 static void redirections_are_followed_but_not_to_files(void **state)
@@ -348,7 +404,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(files_are_fetched_and_checked), TEST(broken_transfers_go_on_where_they_broke),
         TEST(servers_without_ranges_begin_again), TEST(what_stays_broken_is_an_error),
-        TEST(redirections_are_followed_but_not_to_files), TEST(downloads_are_cancelled),
+        TEST(an_index_that_is_not_reached), TEST(redirections_are_followed_but_not_to_files), TEST(downloads_are_cancelled),
         cmocka_unit_test(addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
