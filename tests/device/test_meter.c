@@ -303,6 +303,70 @@ static void sleeping_devices(void **state)
     px_meter_close(meter);
 }
 
+/* What was used in ten minutes of sleep is not of the second after it, by a counter of the card or by RAPL. */
+static void power_after_sleep(void **state)
+{
+    static const struct {
+        const char *machine, *unit, *device, *counter;
+    } cases[] = {
+        {"arc", "GPU.1", "sys/devices/pci0000:00/0000:03:00.0",
+         "sys/devices/pci0000:00/0000:03:00.0/hwmon/hwmon5/energy1_input"},
+        {"meteor-lake-6.15", "GPU.0", "sys/devices/pci0000:00/0000:00:02.0",
+         "sys/class/powercap/intel-rapl:0:1/energy_uj"},
+    };
+    for (size_t i = 0; i < PX_COUNT(cases); i++) {
+        char root[TEST_PATH];
+        test_path(root, "%s/%zu", (char *)*state, i);
+        sysfs_play(root, cases[i].machine, 0);
+        px_meter *const meter = open_meter(root, 0);
+        const phlox_unit_reading *const gpu = sysfs_unit(meter, cases[i].unit);
+        write_in(root, cases[i].device, "power_state", "D0");
+        sysfs_write(root, cases[i].counter, "10000000000");
+        px_meter_sample(meter, 2, false);
+        sysfs_write(root, cases[i].counter, "10005000000");
+        px_meter_sample(meter, 3, false);
+        assert_true(fabs(gpu->watts - 5) < 1e-6);
+        const double before = gpu->joules;
+        write_in(root, cases[i].device, "power_state", "D3hot");
+        px_meter_sample(meter, 4, false);
+        px_meter_sample(meter, 603, false);
+        assert_true(gpu->is_asleep && isnan(gpu->watts));
+        write_in(root, cases[i].device, "power_state", "D0");
+        sysfs_write(root, cases[i].counter, "13005000000");
+        px_meter_sample(meter, 604, false);
+        assert_true(!gpu->is_asleep && isnan(gpu->watts));
+        px_meter_sample(meter, 605, false);
+        assert_true(gpu->watts == 0);
+        sysfs_write(root, cases[i].counter, "13007000000");
+        px_meter_sample(meter, 606, false);
+        assert_true(fabs(gpu->watts - 2) < 1e-6);
+        assert_true(fabs(gpu->joules - before - 2) < 1e-6);
+        px_meter_close(meter);
+    }
+}
+
+/* As many hardware threads as are kept, with counters as long as they get. */
+static void very_many_cores(void **state)
+{
+    enum { CORES = 1024 };
+    const char *const root = *state;
+    sysfs_play(root, "meteor-lake-6.11", 0);
+    char *const text = malloc(CORES * 256 + 256), *at = text;
+    assert_non_null(text);
+    at += sprintf(at, "cpu  1 1 1 1 1 1 1 1 0 0\n");
+    for (int i = 0; i < CORES; i++)
+        at += sprintf(at, "cpu%d 1000000000 1000000000 1000000000 1000000000 1000000000 1000000000 1000000000 "
+                      "1000000000 1000000000 1000000000\n", i);
+    sysfs_write(root, "proc/stat", text);
+    px_meter *const meter = open_meter(root, 0);
+    px_meter_sample(meter, 3, false);
+    size_t count;
+    px_meter_core_readings(meter, &count);
+    assert_int_equal(count, CORES);
+    px_meter_close(meter);
+    free(text);
+}
+
 static void more_units_than_fit(void **state)
 {
     const char *const root = *state;
@@ -422,7 +486,8 @@ int main(void)
         SYSFS_TEST(adds_up),               SYSFS_TEST(npu_is_read_seldom), SYSFS_TEST(nothing_there),
         SYSFS_TEST(devices_vanish),        SYSFS_TEST(unreadable_files),  SYSFS_TEST(forbidden_files),
         SYSFS_TEST(old_drivers),           SYSFS_TEST(clients_end),       SYSFS_TEST(counters_go_backwards),
-        SYSFS_TEST(sleeping_devices),      SYSFS_TEST(more_units_than_fit), SYSFS_TEST(hostile_contents),
+        SYSFS_TEST(sleeping_devices),      SYSFS_TEST(power_after_sleep),
+        SYSFS_TEST(very_many_cores),       SYSFS_TEST(more_units_than_fit), SYSFS_TEST(hostile_contents),
         cmocka_unit_test(this_machine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

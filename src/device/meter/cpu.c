@@ -16,7 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_CORES = 1024, MOST_POLICIES = 16, STAT_BYTES = 1 << 16, MEMORY_BYTES = 4096 };
+/* A line of /proc/stat has up to 220 bytes. */
+enum { MOST_CORES = 1024, MOST_POLICIES = 16, STAT_BYTES = 1 << 18, MEMORY_BYTES = 4096 };
 
 /* Ticks of a hardware thread, or of all. Waiting for a disk is a kind of idling, and the one counter here
  * that is known to go backwards. */

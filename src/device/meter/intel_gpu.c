@@ -32,7 +32,7 @@ struct gpus {
     px_fdinfo *fdinfo; /* of the meter */
     px_rapl *rapl;     /* for the first one inside the processor; NULL: not measured */
     size_t integrated; /* which */
-    double joules;
+    double joules;     /* of rapl at the last sample; NAN: none to go on from */
     struct gpu gpus[PX_METER_DEVICES];
     size_t count;
 };
@@ -80,6 +80,7 @@ static phlox_status open_gpus(px_meter *meter, void **state, phlox_error *error)
     struct gpus *const gpus = px_calloc(1, sizeof *gpus);
     if (!gpus) return px_fail_memory(error, sizeof *gpus);
     gpus->fdinfo = px_meter_fdinfo(meter);
+    gpus->joules = (double)NAN;
     for (size_t i = 0; i < count; i++) {
         struct gpu *const gpu = &gpus->gpus[gpus->count];
         *gpu = (struct gpu){.unit = px_meter_add_unit(meter, PHLOX_UNIT_GPU), .device = devices[i]};
@@ -116,18 +117,29 @@ static void read_use(const struct gpus *gpus, struct gpu *gpu)
                      "looked at has used it%s", r->pci, use.is_one_process ? "" : "; root may look at all");
 }
 
+static bool has_rapl(const struct gpus *gpus, const struct gpu *gpu)
+{
+    return !gpu->energy.text[0] && gpus->rapl && gpu == &gpus->gpus[gpus->integrated];
+}
+
 static void read_energy(struct gpus *gpus, struct gpu *gpu)
 {
     uint64_t microjoules = 0;
-    double joules;
     if (gpu->energy.text[0]) {
         const bool known = px_meter_count(gpu->energy.text, &microjoules, gpu->unit);
         gpu->unit->energy = px_meter_advance(&gpu->counter, known, microjoules) * 1e-6;
-    } else if (gpus->rapl && gpu == &gpus->gpus[gpus->integrated] &&
-               px_rapl_read(gpus->rapl, &joules, NULL) == PHLOX_OK) {
-        gpu->unit->energy = joules - gpus->joules;
-        gpus->joules = joules;
+    } else if (has_rapl(gpus, gpu)) {
+        const double before = gpus->joules;
+        if (px_rapl_read(gpus->rapl, &gpus->joules, NULL) != PHLOX_OK) gpus->joules = (double)NAN;
+        gpu->unit->energy = gpus->joules - before;
     }
+}
+
+/* What is used until the counter is read again is not of one sample. */
+static void forget_energy(struct gpus *gpus, struct gpu *gpu)
+{
+    gpu->counter.is_known = false;
+    if (has_rapl(gpus, gpu)) gpus->joules = (double)NAN;
 }
 
 /* Files that a card had and has no longer. */
@@ -145,8 +157,10 @@ static void sample(void *state, double now, bool is_last)
         px_meter_clear(gpu->unit);
         if (is_gone(gpu)) {
             px_meter_say(gpu->unit, "%s: the device is gone", gpu->device.pci);
-            gpu->counter.is_known = false;
-        } else if (!px_meter_asleep(gpu->unit, gpu->device.directory)) {
+            forget_energy(gpus, gpu);
+        } else if (px_meter_asleep(gpu->unit, gpu->device.directory)) {
+            forget_energy(gpus, gpu);
+        } else {
             read_use(gpus, gpu);
             gpu->unit->reading.clock = px_meter_number(gpu->clock.text, 1e6, gpu->unit);
             gpu->unit->reading.celsius = px_meter_number(gpu->temperature.text, 1e-3, NULL);
