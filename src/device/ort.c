@@ -138,7 +138,7 @@ static void name_unit(px_device_model *model)
     const char *const version = model->api.place.version;
     snprintf(info->kernels, sizeof info->kernels, "ONNX Runtime GenAI%s%.40s", version[0] ? " " : "", version);
     px_units units;
-    px_ort_provider_list(&model->api, &units);
+    px_ort_provider_list(&model->api, "", &units);
     for (size_t i = 0; i < units.count; i++)
         if (strcmp(units.units[i].unit, model->provider.name) == 0)
             snprintf(info->name, sizeof info->name, "%s", units.units[i].name);
@@ -222,7 +222,7 @@ static phlox_status open_model(px_device_model *model, const px_device_options *
     if (!model->steps) return px_fail_memory(error, 64);
     px_ort_provider_of(options->unit, &model->provider);
     snprintf(model->device, sizeof model->device, "ort:%s", options->unit);
-    PX_TRY(px_ort_api_open(user->ort_library, &model->api, error));
+    PX_TRY(px_ort_api_open(user->ort_library, model->provider.name, &model->api, error));
     PX_TRY(open_exported(model, options, error));
     PX_TRY(describe_exported(model, user, error));
     name_unit(model);
@@ -275,10 +275,15 @@ static phlox_status ort_estimate(const px_checkpoint *checkpoint, const px_devic
     return PHLOX_OK;
 }
 
+/*
+ * Where a GPU of NVIDIA and a build with CUDA are there, that build is the one that is listed, although another
+ * may come first. It also has to be opened first: a process has one ONNX Runtime, and only the one of that build
+ * has the provider.
+ */
 static bool ort_find(const phlox_model_options *user, char *path, size_t size)
 {
     px_ort_place place;
-    if (px_ort_find(user->ort_library, &place, NULL) != PHLOX_OK) return false;
+    if (px_ort_find(user->ort_library, px_ort_provider_of_machine(""), &place, NULL) != PHLOX_OK) return false;
     snprintf(path, size, "%s", place.genai);
     return true;
 }
@@ -286,8 +291,8 @@ static bool ort_find(const phlox_model_options *user, char *path, size_t size)
 static phlox_status ort_list(const phlox_model_options *user, px_units *out, phlox_error *error)
 {
     px_ort_api api;
-    PX_TRY(px_ort_api_open(user->ort_library, &api, error));
-    px_ort_provider_list(&api, out);
+    PX_TRY(px_ort_api_open(user->ort_library, px_ort_provider_of_machine(""), &api, error));
+    px_ort_provider_list(&api, "", out);
     px_ort_api_close(&api);
     return PHLOX_OK;
 }

@@ -8,20 +8,39 @@
 
 /* ---- finding ------------------------------------------------------------------------------- */
 
-static bool take_first(void *user, const px_runtime_place *place)
+struct finding {
+    px_ort_place *out;
+    bool wants_cuda, has_any;
+};
+
+static bool take_place(void *user, const px_runtime_place *place)
 {
-    px_ort_place *const out = user;
-    snprintf(out->genai, sizeof out->genai, "%s", place->library);
-    snprintf(out->onnxruntime, sizeof out->onnxruntime, "%s", place->onnxruntime ? place->onnxruntime : "");
-    snprintf(out->package, sizeof out->package, "%s", place->package);
-    snprintf(out->version, sizeof out->version, "%s", place->version);
-    return false;
+    struct finding *const finding = user;
+    px_ort_place found;
+    snprintf(found.genai, sizeof found.genai, "%s", place->library);
+    snprintf(found.onnxruntime, sizeof found.onnxruntime, "%s", place->onnxruntime ? place->onnxruntime : "");
+    snprintf(found.package, sizeof found.package, "%s", place->package);
+    snprintf(found.version, sizeof found.version, "%s", place->version);
+    const bool is_best = !finding->wants_cuda || px_ort_has_cuda(&found);
+    if (is_best || !finding->has_any) *finding->out = found;
+    finding->has_any = true;
+    return !is_best;
 }
 
-phlox_status px_ort_find(const char *given, px_ort_place *out, phlox_error *error)
+bool px_ort_has_cuda(const px_ort_place *place)
 {
-    size_t found = 0;
-    PX_TRY(px_runtime_find(PX_ORT_RUNTIME, given, take_first, out, &found, error));
+    const char *const slash = strrchr(place->genai, '/');
+    const int length = slash ? (int)(slash - place->genai) : 1;
+    char path[1200];
+    snprintf(path, sizeof path, "%.*s/libonnxruntime-genai-cuda.so", length, slash ? place->genai : ".");
+    return px_is_file(path);
+}
+
+phlox_status px_ort_find(const char *given, const char *provider, px_ort_place *out, phlox_error *error)
+{
+    struct finding finding = {.out = out, .wants_cuda = strcmp(provider, "cuda") == 0};
+    PX_TRY(px_runtime_find(PX_ORT_RUNTIME, given, take_place, &finding, NULL, error));
+    const bool found = finding.has_any;
     if (found) return PHLOX_OK;
     if (given)
         return px_fail(error, PHLOX_ERROR_NOT_FOUND,
@@ -113,10 +132,10 @@ static phlox_status open_libraries(px_ort_api *api, phlox_error *error)
     return PHLOX_OK;
 }
 
-phlox_status px_ort_api_open(const char *given, px_ort_api *out, phlox_error *error)
+phlox_status px_ort_api_open(const char *given, const char *provider, px_ort_api *out, phlox_error *error)
 {
     *out = (px_ort_api){0};
-    PX_TRY(px_ort_find(given, &out->place, error));
+    PX_TRY(px_ort_find(given, provider, &out->place, error));
     const phlox_status status = open_libraries(out, error);
     if (status == PHLOX_OK) return PHLOX_OK;
     /* that a library cannot be loaded does not mean that it is not there */

@@ -81,12 +81,16 @@ typedef struct px_ort_api {
                                              size_t *count);
 } px_ort_api;
 
-/* Finds the libraries without opening them. `given`: what the user named, or NULL. PHLOX_ERROR_NOT_FOUND
- * says how to install them. */
-phlox_status px_ort_find(const char *given, px_ort_place *out, phlox_error *error);
+/* Finds the libraries without opening them. `given`: what the user named, or NULL. For the provider "cuda" the
+ * first place that has it, if there is one, and for every other the first of all: there may be a plain build and
+ * one with CUDA. PHLOX_ERROR_NOT_FOUND says how to install them. */
+phlox_status px_ort_find(const char *given, const char *provider, px_ort_place *out, phlox_error *error);
+
+/* Whether the build has the provider "cuda". */
+bool px_ort_has_cuda(const px_ort_place *place);
 
 /* Opens the libraries that px_ort_find() finds. On failure nothing stays open. */
-phlox_status px_ort_api_open(const char *given, px_ort_api *out, phlox_error *error);
+phlox_status px_ort_api_open(const char *given, const char *provider, px_ort_api *out, phlox_error *error);
 void px_ort_api_close(px_ort_api *api);
 
 /* PHLOX_ERROR_DEVICE with the runtime's own sentence behind `what` unless the result is NULL; destroys it. */

@@ -1,5 +1,7 @@
 #include "device/ort_provider.h"
 
+#include "base/system.h"
+
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -109,19 +111,35 @@ phlox_status px_ort_provider_check(const px_ort_api *api, const OgaModel *model,
 
 /* ---- units --------------------------------------------------------------------------------- */
 
-
-/* Whether a file lies beside a library. */
-static bool has_beside(const char *library, const char *name)
+/* What the driver says of each of its GPUs; false when that cannot be a path. */
+static bool nvidia_pattern(const char *root, char out[PX_PATH_SIZE])
 {
-    const char *const slash = strrchr(library, '/');
-    char path[1200];
-    snprintf(path, sizeof path, "%.*s/%s", slash ? (int)(slash - library) : 1, slash ? library : ".", name);
-    return px_is_file(path);
+    return px_root_path(out, root, "/proc/driver/nvidia/gpus/*/information");
+}
+
+/* Windows passes its GPUs on to WSL without a driver and its files: only CUDA's library shows that there is one. */
+static bool has_wsl_cuda(const char *root)
+{
+    return px_root_exists(root, "/usr/lib/wsl/lib/libcuda.so.1");
+}
+
+static bool take_any(void *user, const char *path)
+{
+    (void)path;
+    *(bool *)user = true;
+    return false;
+}
+
+const char *px_ort_provider_of_machine(const char *root)
+{
+    char pattern[PX_PATH_SIZE];
+    bool has_gpu = has_wsl_cuda(root);
+    if (!has_gpu && nvidia_pattern(root, pattern)) px_glob(pattern, take_any, &has_gpu);
+    return has_gpu ? "cuda" : "cpu";
 }
 
 static void add_unit(px_units *out, const px_ort_provider *provider)
 {
-    if (out->count == PX_MOST_UNITS) return;
     px_unit *const unit = &out->units[out->count++];
     *unit = (px_unit){.kind = provider->kind};
     snprintf(unit->unit, sizeof unit->unit, "%s", provider->name);
@@ -150,7 +168,6 @@ static void read_nvidia(const char *path, px_unit *unit)
 static bool add_nvidia(void *user, const char *path)
 {
     px_units *const out = user;
-    if (out->count == PX_MOST_UNITS) return false;
     px_ort_provider cuda;
     px_ort_provider_of("cuda", &cuda);
     add_unit(out, &cuda);
@@ -158,7 +175,18 @@ static bool add_nvidia(void *user, const char *path)
     return false; /* the provider drives the first one, unless an option names another */
 }
 
-void px_ort_provider_list(const px_ort_api *api, px_units *out)
+static void add_cuda(px_units *out, const char *root)
+{
+    const size_t before = out->count;
+    char pattern[PX_PATH_SIZE];
+    px_ort_provider cuda;
+    if (nvidia_pattern(root, pattern)) px_glob(pattern, add_nvidia, out);
+    if (out->count > before || !has_wsl_cuda(root)) return;
+    px_ort_provider_of("cuda", &cuda);
+    add_unit(out, &cuda);
+}
+
+void px_ort_provider_list(const px_ort_api *api, const char *root, px_units *out)
 {
     *out = (px_units){0};
     snprintf(out->library, sizeof out->library, "%s", api->place.genai);
@@ -167,6 +195,5 @@ void px_ort_provider_list(const px_ort_api *api, px_units *out)
     px_ort_provider cpu;
     px_ort_provider_of("cpu", &cpu);
     add_unit(out, &cpu);
-    if (has_beside(api->place.genai, "libonnxruntime-genai-cuda.so"))
-        px_glob("/proc/driver/nvidia/gpus/*/information", add_nvidia, out);
+    if (px_ort_has_cuda(&api->place)) add_cuda(out, root);
 }

@@ -31,7 +31,11 @@ phlox_status px_ort_provider_set(const px_ort_api *api, OgaConfig *config, const
 phlox_status px_ort_provider_check(const px_ort_api *api, const OgaModel *model,
                                    const px_ort_provider *provider, phlox_error *error);
 
-/* The units that the installed build can drive on this machine. */
-void px_ort_provider_list(const px_ort_api *api, px_units *out);
+/* The provider whose build shows most on the machine below `root` ("": this one): "cuda" where there is a GPU of
+ * NVIDIA, else "cpu". */
+const char *px_ort_provider_of_machine(const char *root);
+
+/* The units that the build can drive there. */
+void px_ort_provider_list(const px_ort_api *api, const char *root, px_units *out);
 
 #endif

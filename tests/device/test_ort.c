@@ -8,6 +8,7 @@
 #include "device/fake_ort.h"
 #include "device/ort.h"
 #include "device/ort_model.h"
+#include "device/tree.h"
 
 #define MEMBER FAMILY "/longrope-su"
 
@@ -401,6 +402,76 @@ static void lists_what_the_build_has(void **state)
     assert_string_equal(path, units.library);
 }
 
+/* Makes a build below the folder of runtimes; files that nobody opens. */
+static void make_build(const char *folder, const char *package, bool has_cuda)
+{
+    char path[TEST_PATH];
+    phlox_error error;
+    MUST(px_make_directories(test_path(path, "%s/%s/0.18.0", folder, package), &error));
+    test_write_text(path, "libonnxruntime-genai.so", "");
+    test_write_text(path, "libonnxruntime.so.1.32.0", "");
+    test_write_text(path, "runtime.json", "{}");
+    if (has_cuda) test_write_text(path, "libonnxruntime-genai-cuda.so", "");
+}
+
+static void of_two_builds_that_with_the_provider(void **state)
+{
+    (void)state;
+    char data[TEST_PATH], folder[TEST_PATH], path[TEST_PATH];
+    phlox_error error;
+    px_ort_place place;
+    test_directory(data);
+    setenv("XDG_DATA_HOME", data, 1);
+    test_path(folder, "%s/phlox/runtimes", data);
+    make_build(folder, "onnxruntime-genai", false);
+    MUST(px_ort_find(NULL, "cuda", &place, &error));
+    assert_string_equal(place.package, "onnxruntime-genai");
+    assert_false(px_ort_has_cuda(&place));
+    make_build(folder, "onnxruntime-genai-cuda", true);
+    MUST(px_ort_find(NULL, "cpu", &place, &error));
+    assert_string_equal(place.package, "onnxruntime-genai");
+    MUST(px_ort_find(NULL, "WebGPU", &place, &error));
+    assert_string_equal(place.package, "onnxruntime-genai");
+    MUST(px_ort_find(NULL, "cuda", &place, &error));
+    assert_string_equal(place.package, "onnxruntime-genai-cuda");
+    assert_string_equal(place.version, "0.18.0");
+    assert_true(px_ort_has_cuda(&place));
+    assert_string_equal(place.genai,
+                        test_path(path, "%s/onnxruntime-genai-cuda/0.18.0/libonnxruntime-genai.so", folder));
+    assert_non_null(strstr(place.onnxruntime, "onnxruntime-genai-cuda/0.18.0/libonnxruntime.so.1.32.0"));
+    unsetenv("XDG_DATA_HOME");
+    test_remove(data);
+}
+
+/* CUDA is listed where the build has it and the system shows a GPU of NVIDIA, or WSL CUDA's library. */
+static void lists_cuda_where_a_gpu_is(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *machine, *provider, *pci;
+    } cases[] = {{"nvidia", "cuda", "0000:01:00.0"}, {"wsl2", "cuda", ""}, {"meteor-lake", "cpu", NULL},
+                 {"nvidia-no-driver", "cpu", NULL}};
+    for (size_t i = 0; i < PX_COUNT(cases); i++) {
+        char root[TEST_PATH];
+        px_units units;
+        px_ort_api api = {.place = {.version = "0.18.0"}};
+        tree_unpack(cases[i].machine, root);
+        assert_string_equal(px_ort_provider_of_machine(root), cases[i].provider);
+        test_path(api.place.genai, "%s/libonnxruntime-genai.so", root);
+        px_ort_provider_list(&api, root, &units);
+        assert_int_equal(units.count, 1); /* of a plain build */
+        test_write_text(root, "libonnxruntime-genai-cuda.so", "");
+        px_ort_provider_list(&api, root, &units);
+        assert_int_equal(units.count, cases[i].pci ? 2 : 1);
+        if (cases[i].pci) {
+            assert_string_equal(units.units[1].unit, "cuda");
+            assert_string_equal(units.units[1].pci, cases[i].pci);
+            assert_int_equal(units.units[1].kind, PX_UNIT_GPU);
+        }
+        test_remove(root);
+    }
+}
+
 static void describes_without_the_runtime(void **state)
 {
     (void)state;
@@ -432,6 +503,8 @@ int main(void)
         cmocka_unit_test(an_answer_that_breaks_off),
         cmocka_unit_test(logits_that_are_not_finite),
         cmocka_unit_test(lists_what_the_build_has),
+        cmocka_unit_test(of_two_builds_that_with_the_provider),
+        cmocka_unit_test(lists_cuda_where_a_gpu_is),
         cmocka_unit_test(describes_without_the_runtime),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

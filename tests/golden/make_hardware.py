@@ -34,7 +34,8 @@ PCI_IDS = (
 
 NVRM = ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 01:44:30 UTC 2024\n"
         "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n")
-MODEL = "Model: \t\t NVIDIA GeForce RTX 4090\nIRQ:   \t\t 95\nDevice Minor: \t 0\n"
+MODEL = ("Model: \t\t NVIDIA GeForce RTX 4090\nIRQ:   \t\t 95\nBus Type: \t PCIe\nBus Location: \t 0000:01:00.0\n"
+         "Device Minor: \t 0\n")
 
 INTEL_FLAGS = "fpu sse4_2 fma f16c avx avx2 avx_vnni"
 ZEN5_FLAGS = "fpu sse4_2 fma f16c avx avx2 avx512f avx512dq avx512bw avx512vl avx512_bf16 avx512_vnni avx_vnni"
