@@ -128,11 +128,14 @@ typedef enum px_lack {
     PX_LACK_BUILD,        /* this build of phlox has no such device */
     PX_LACK_RUNTIME,      /* not installed */
     PX_LACK_START,        /* installed, but does not open */
-    PX_LACK_LISTED        /* opens, but does not show the unit */
+    PX_LACK_LISTED,       /* opens, but does not show the unit */
+    PX_LACK_FIRST         /* drives another unit of the kind unless an option names this one */
 } px_lack;
 
 /* The kernel's driver for a unit, from which version of Linux on; NULL when none is known. */
 const char *px_hardware_driver(const px_hardware *unit, int *major, int *minor);
+/* How many units of its kind and vendor stand before it. */
+size_t px_hardware_place(const px_hardware_list *list, const px_hardware *unit);
 /* What is missing between the unit and user space. */
 px_lack px_hardware_lack(const px_hardware_list *list, const px_hardware *unit);
 /* Whether the vendor's library in user space is there. */

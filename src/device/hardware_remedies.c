@@ -4,7 +4,8 @@
  *
  * Words in braces stand for what is so on this machine: {unit} its name, {driver} and {since} the kernel's
  * driver for it and the version of Linux that it came with, {bound} the driver that has it now, {kernel},
- * {node}, {group}, {runtime}, {package} for phlox runtime, and {message} of the runtime.
+ * {node}, {group}, {place} among the units of its kind and vendor, from 0 on, {runtime}, {package} for phlox
+ * runtime, and {message} of the runtime.
  */
 #include "device/hardware.h"
 
@@ -195,6 +196,9 @@ static const struct row rows[] = {
     {PX_UNIT_NPU, PX_VENDOR_INTEL, PX_LACK_LISTED, ANYWHERE,
      "{runtime} does not list {unit}, although driver and node are there; its driver in user space may be "
      "too old", NPU_PACKAGES, NPU_INSTALL, NULL, NULL},
+    {ANY, ANY, PX_LACK_FIRST, ANYWHERE,
+     "phlox drives the first one through {runtime}, unless it is told which",
+     "phlox run --device cuda --ort-config device_id={place}", NULL, NULL, NULL},
     {ANY, ANY, PX_LACK_LISTED, ANYWHERE, "{runtime} does not list {unit}",
      "phlox runtime rm {package}; phlox runtime add {package}", NULL, NULL, NULL},
 };
@@ -253,9 +257,10 @@ void px_hardware_explain(const px_hardware_list *list, const px_hardware *unit, 
                          const char *title, const char *package, const char *message, px_problem *out)
 {
     int major = 0, minor = 0;
-    char since[16];
+    char since[16], place[16];
     const char *const driver = px_hardware_driver(unit, &major, &minor);
     snprintf(since, sizeof since, "%d.%d", major, minor);
+    snprintf(place, sizeof place, "%zu", px_hardware_place(list, unit));
     const struct word words[] = {
         {"unit", unit->name},
         {"driver", driver ? driver : unit->driver},
@@ -264,6 +269,7 @@ void px_hardware_explain(const px_hardware_list *list, const px_hardware *unit, 
         {"kernel", list->system.kernel},
         {"node", unit->node},
         {"group", unit->group},
+        {"place", place},
         {"runtime", title},
         {"package", package},
         {"message", message},

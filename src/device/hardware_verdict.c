@@ -167,8 +167,7 @@ static const px_runtime_seen *find_runtime(const px_runtime_seen *runtimes, size
     return NULL;
 }
 
-/* How many units of the kind and vendor stand before this one. */
-static size_t place_of(const px_hardware_list *list, const px_hardware *unit)
+size_t px_hardware_place(const px_hardware_list *list, const px_hardware *unit)
 {
     size_t place = 0;
     for (const px_hardware *other = list->units; other < unit; other++)
@@ -188,13 +187,16 @@ static bool has_address(const px_hardware_list *list, const char *pci)
     return false;
 }
 
-/* The runtime's name for the unit: by address, else by kind and place. NULL: it does not show it. */
+/* The runtime's name for the unit, which is one of this way: by address, else by kind and place. NULL: it does not
+ * show it. */
 static const px_unit *find_unit(const px_hardware_list *list, const px_hardware *unit,
                                 const struct way *way, const px_units *units)
 {
-    size_t place = place_of(list, unit);
+    size_t place = px_hardware_place(list, unit);
     for (size_t i = 0; i < units->count; i++)
-        if (units->units[i].pci[0] && strcmp(units->units[i].pci, unit->pci) == 0) return &units->units[i];
+        if (units->units[i].pci[0] && strcmp(units->units[i].pci, unit->pci) == 0 &&
+            begins_with(units->units[i].unit, way->unit))
+            return &units->units[i];
     for (size_t i = 0; i < units->count; i++) {
         const px_unit *const shown = &units->units[i];
         if (shown->kind != unit->kind || has_address(list, shown->pci) || !begins_with(shown->unit, way->unit))
@@ -202,6 +204,14 @@ static const px_unit *find_unit(const px_hardware_list *list, const px_hardware 
         if (!place--) return shown;
     }
     return NULL;
+}
+
+/* Whether the runtime shows a unit of this way; where it lists no hardware that is one provider for all of them. */
+static bool has_way(const struct way *way, const px_units *units)
+{
+    for (size_t i = 0; i < units->count; i++)
+        if (begins_with(units->units[i].unit, way->unit)) return true;
+    return false;
 }
 
 static void add_problem(const px_hardware_list *list, const px_hardware *unit, px_lack lack,
@@ -249,7 +259,9 @@ static void judge_way(const px_hardware_list *list, const px_hardware *unit, con
     else if (was_asked && seen->status != PHLOX_OK)
         add_problem(list, unit, PX_LACK_START, way, seen->message, out);
     else if (was_asked && !shown && !out->problem_count)
-        add_problem(list, unit, PX_LACK_LISTED, way, "", out);
+        add_problem(list, unit,
+                    !way->shows_hardware && has_way(way, &seen->units) ? PX_LACK_FIRST : PX_LACK_LISTED, way, "",
+                    out);
     out->is_usable = !out->problem_count;
 }
 

@@ -3,6 +3,7 @@
 
 #include "device/hardware.h"
 #include "device/openvino_model.h"
+#include "device/ort_provider.h"
 
 #include <phlox/devices.h>
 
@@ -82,6 +83,15 @@ static void show_unit(px_runtime_seen *seen, px_unit_kind kind, const char *name
     *unit = (px_unit){.kind = kind};
     snprintf(unit->unit, sizeof unit->unit, "%s", name);
     snprintf(unit->pci, sizeof unit->pci, "%s", pci);
+}
+
+/* What the device lists on this machine with a build of ONNX Runtime GenAI that has CUDA. */
+static void list_cuda(const struct machine *m, px_runtime_seen *seen)
+{
+    px_ort_api api = {.place = {.version = "0.18.0"}};
+    test_path(api.place.genai, "%s/libonnxruntime-genai.so", m->root);
+    test_write_text(m->root, "libonnxruntime-genai-cuda.so", "");
+    px_ort_provider_list(&api, m->root, &seen->units);
 }
 
 static px_way judge(const struct machine *m, size_t unit, const px_runtime_seen *seen, const char *title)
@@ -423,8 +433,11 @@ static void nvidia(void **state)
     assert_string_equal(gpu->driver_version, "550.54.14");
     assert_string_equal(gpu->node, "/dev/nvidia0");
     LACKS(m, PX_UNIT_GPU, way, 0, "a build without CUDA", "phlox runtime add onnxruntime-genai-cuda");
-    show_unit(&seen[ORT], PX_UNIT_GPU, "cuda", "");
+    list_cuda(m, &seen[ORT]);
     is_usable(m, unit_of(m, PX_UNIT_GPU, 0), seen, way, "ort:cuda");
+    const px_way other = judge(m, unit_of(m, PX_UNIT_GPU, 0), seen, "DirectML");
+    assert_string_equal(other.device, "ort:dml");
+    assert_false(other.is_listed);
     /* That a runtime was built with a provider proves nothing of the machine. */
     tree_add(m->root, "node /dev/nvidia0 600");
     look(m);
@@ -434,6 +447,32 @@ static void nvidia(void **state)
           "sudo usermod -aG render $USER, then log out and in again");
     seen[ORT].is_installed = seen[ORT].was_asked = false;
     LACKS(m, PX_UNIT_GPU, way, 1, "CUDA is not installed", "phlox runtime add onnxruntime-genai-cuda");
+    close_machine(m);
+    free(seen);
+}
+
+/* The runtime has one CUDA for all GPUs, and phlox shows the first. */
+static void two_of_nvidia(void **state)
+{
+    (void)state;
+    static const char way[] = "ONNX Runtime GenAI, CUDA";
+    px_runtime_seen *seen = make_runtimes();
+    struct machine *m = open_machine("nvidia", true);
+    tree_add(m->root, "link /sys/bus/pci/devices/0000:02:00.0 ../../../devices/0000:02:00.0");
+    tree_add(m->root, "file /sys/devices/0000:02:00.0/class 0x030000\\n");
+    tree_add(m->root, "file /sys/devices/0000:02:00.0/vendor 0x10de\\n");
+    tree_add(m->root, "file /sys/devices/0000:02:00.0/device 0x2684\\n");
+    tree_add(m->root, "link /sys/devices/0000:02:00.0/driver ../../bus/pci/drivers/nvidia");
+    tree_add(m->root, "file /proc/driver/nvidia/gpus/0000:02:00.0/information Model: \t NVIDIA T4\\n"
+                      "Bus Location: \t 0000:02:00.0\\nDevice Minor: \t 1\\n");
+    tree_add(m->root, "node /dev/nvidia1 666");
+    look(m);
+    const size_t first = unit_of(m, PX_UNIT_GPU, 0), second = unit_of(m, PX_UNIT_GPU, 1);
+    lacks(m, second, seen, way, 0, "a build without CUDA", "phlox runtime add onnxruntime-genai-cuda");
+    list_cuda(m, &seen[ORT]);
+    is_usable(m, first, seen, way, "ort:cuda");
+    lacks(m, second, seen, way, 0, "phlox drives the first one through ONNX Runtime GenAI, CUDA",
+          "phlox run --device cuda --ort-config device_id=1");
     close_machine(m);
     free(seen);
 }
@@ -457,7 +496,7 @@ static void virtual_machines(void **state)
     px_hardware_note(&m->list, 0, note, sizeof note);
     assert_non_null(strstr(note, "no NPU"));
     show_unit(&seen[OPENVINO], PX_UNIT_GPU, "GPU", "0000:73:00.0");
-    show_unit(&seen[ORT], PX_UNIT_GPU, "cuda", "");
+    list_cuda(m, &seen[ORT]);
     is_usable(m, unit_of(m, PX_UNIT_GPU, 0), seen, "OpenVINO", "openvino:GPU");
     is_usable(m, unit_of(m, PX_UNIT_GPU, 0), seen, "ONNX Runtime GenAI, CUDA", "ort:cuda");
     seen[ORT].is_installed = seen[ORT].was_asked = false;
@@ -639,6 +678,7 @@ int main(void)
         cmocka_unit_test(runtime_fails),    cmocka_unit_test(several_of_a_kind),
         cmocka_unit_test(addresses_of_openvino),
         cmocka_unit_test(ryzen),            cmocka_unit_test(nvidia),
+        cmocka_unit_test(two_of_nvidia),
         cmocka_unit_test(virtual_machines), cmocka_unit_test(snapdragon),
         cmocka_unit_test(pci_ids),          cmocka_unit_test(hostile_trees),
         cmocka_unit_test(very_many),        cmocka_unit_test(unprintable_names),
