@@ -224,7 +224,35 @@ static bool is_asked_for(const char *device, const px_way *way)
            (!way->device[length] || way->device[length] == '.');
 }
 
-static void check_unit(struct doctor *doctor, size_t index, const char *asked, bool *is_found)
+/* The way that `asked` means, one that works where there is one; NULL: none. */
+static const px_way *find_way(const px_way *ways, size_t count, const char *asked)
+{
+    const px_way *found = NULL;
+    for (size_t i = 0; i < count; i++)
+        if (asked[0] && is_asked_for(asked, &ways[i]) && (!found || (ways[i].is_usable && !found->is_usable)))
+            found = &ways[i];
+    return found;
+}
+
+/* A device that was asked for: "" when none was; whether a unit is meant by it, and one of these works. */
+struct wish {
+    char device[64];
+    bool is_found, is_met;
+};
+
+static void look_for(const px_machine_units *machine, struct wish *wish)
+{
+    for (size_t i = 0; i < machine->hardware.count; i++) {
+        px_way ways[PX_MOST_WAYS];
+        const size_t count =
+            px_hardware_judge(&machine->hardware, i, machine->runtimes, machine->runtime_count, ways);
+        const px_way *const way = find_way(ways, count, wish->device);
+        wish->is_found |= way != NULL;
+        wish->is_met |= way && way->is_usable;
+    }
+}
+
+static void check_unit(struct doctor *doctor, size_t index, const struct wish *wish)
 {
     static const char *const kinds[] = {[PX_UNIT_CPU] = "CPU", [PX_UNIT_GPU] = "GPU", [PX_UNIT_NPU] = "NPU"};
     const px_machine_units *const machine = doctor->machine;
@@ -232,19 +260,16 @@ static void check_unit(struct doctor *doctor, size_t index, const char *asked, b
     px_way ways[PX_MOST_WAYS];
     char usable[256] = "", note[256];
     size_t used = 0;
-    const px_way *wanted = NULL;
     const size_t count =
         px_hardware_judge(&machine->hardware, index, machine->runtimes, machine->runtime_count, ways);
-    for (size_t i = 0; i < count; i++) {
-        if (asked[0] && is_asked_for(asked, &ways[i])) wanted = &ways[i];
+    for (size_t i = 0; i < count; i++)
         if (ways[i].is_usable && used < sizeof usable)
             used += (size_t)snprintf(usable + used, sizeof usable - used, "%s%s", used ? ", " : ": usable as ",
                                      ways[i].device);
-    }
-    *is_found |= wanted != NULL;
+    const px_way *const wanted = wish->is_met ? NULL : find_way(ways, count, wish->device);
     const px_problem *const problem = count && ways[0].problem_count ? &ways[0].problems[0] : NULL;
-    if (wanted && !wanted->is_usable && wanted->problem_count)
-        FATAL(kinds[unit->kind], wanted->problems[0].remedy, "%s, asked for as %s: %s", unit->name, asked,
+    if (wanted && wanted->problem_count)
+        FATAL(kinds[unit->kind], wanted->problems[0].remedy, "%s, asked for as %s: %s", unit->name, wish->device,
               wanted->problems[0].reason);
     else if (used || !problem) OK(kinds[unit->kind], "%s%s", unit->name, usable);
     else NOTE(kinds[unit->kind], problem->remedy, "%s: %s", unit->name, problem->reason);
@@ -255,22 +280,35 @@ static void check_unit(struct doctor *doctor, size_t index, const char *asked, b
     if (note[0]) NOTE("besides", "", "%s", note);
 }
 
+/* OpenVINO's NPU pipeline runs on other devices where that property says so. */
+static bool has_stand_in(const phlox_model_options *options)
+{
+    for (size_t i = 0; i < options->ov_config_count; i++)
+        if (strncmp(options->ov_config[i], "NPUW_DEVICES=", 13) == 0) return true;
+    return false;
+}
+
 static void check_units(struct doctor *doctor)
 {
     const char *const given = doctor->options->device;
     const px_device *device = NULL;
-    char unit[32], asked[64] = "";
+    char unit[32];
     phlox_error error;
-    bool is_found = false;
+    struct wish wish = {.device = ""};
     doctor->section = "units";
     if (given && strcmp(given, "auto") != 0) {
         if (px_device_by_name(given, &device, unit, sizeof unit, &error) == PHLOX_OK)
-            px_device_unit_name(device, unit, asked, sizeof asked);
+            px_device_unit_name(device, unit, wish.device, sizeof wish.device);
         else FATAL("device", "phlox devices", "%s", error.message);
     }
-    for (size_t i = 0; i < doctor->machine->hardware.count; i++) check_unit(doctor, i, asked, &is_found);
-    if (asked[0] && !is_found)
-        PROBLEM("device", "phlox devices", "%s is none of the units that the system shows", asked);
+    if (strcmp(wish.device, "openvino:NPU") == 0 && has_stand_in(doctor->options)) {
+        OK("device", "%s, played by what --ov-config NPUW_DEVICES names", wish.device);
+        wish.device[0] = 0;
+    }
+    look_for(doctor->machine, &wish);
+    for (size_t i = 0; i < doctor->machine->hardware.count; i++) check_unit(doctor, i, &wish);
+    if (wish.device[0] && !wish.is_found)
+        FATAL("device", "phlox devices", "%s is none of the units that the system shows", wish.device);
 }
 
 /* ---- cache, environment, options ----------------------------------------------------------- */

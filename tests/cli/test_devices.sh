@@ -128,7 +128,9 @@ phlox doctor --root "$root" --device npu --json; read_json
 has .runs false
 has .verdict problem
 expect 0 doctor --root "$root" --device cpu
-expect 0 doctor --root "$root" --device openvino:GPU.7; prints 'problem device: openvino:GPU.7 is none of'
+phlox doctor --root "$root" --device openvino:GPU.7
+[ "$code" = 1 ] || fail 'exit code 1 is meant'
+prints 'problem device: openvino:GPU.7 is none of' 'Nothing runs'
 unpack meteor-lake-container
 expect 0 devices --root "$root"; prints 'start the container with --device /dev/accel' 'in a container (docker)'
 unpack ryzen-7840u
@@ -136,6 +138,24 @@ expect 0 devices --root "$root"; prints 'RyzenAI-npu1, XDNA 1' 'runtimes run lan
 unpack nvidia-no-driver
 expect 0 devices --root "$root"; prints 'GPU  AD102 [GeForce RTX 4090]' 'driver  none, PCI 0000:01:00.0' \
     'sudo apt install nvidia-driver' 'at least 8.59 GB (what the bus shows of it)'
+# Of two GPUs that an option means one has to work.
+unpack nvidia
+mkdir -p "$root/usr/lib/x86_64-linux-gnu"; : >"$root/usr/lib/x86_64-linux-gnu/libonnxruntime-genai.so"
+cp -R "$root/sys/devices/pci0000:00/0000:00:01.1/0000:01:00.0" "$root/sys/bus/pci/devices/0000:02:00.0"
+mkdir "$root/proc/driver/nvidia/gpus/0000:02:00.0"
+printf 'Model: \t NVIDIA T4\nDevice Minor: \t 1\n' >"$root/proc/driver/nvidia/gpus/0000:02:00.0/information"
+expect 0 doctor --root "$root" --device cuda
+prints 'ok      GPU: NVIDIA GeForce RTX 4090: usable as ort:cuda' 'note    GPU: NVIDIA T4: /dev/nvidia1 is not there'
+rm "$root/dev/nvidia0"
+phlox doctor --root "$root" --device cuda
+[ "$code" = 1 ] || fail 'exit code 1 is meant'
+prints 'problem GPU: NVIDIA GeForce RTX 4090, asked for as ort:cuda' 'problem GPU: NVIDIA T4, asked for as ort:cuda'
+# An NPU that is not there, and one that other devices play.
+phlox doctor --root "$root" --device npu
+[ "$code" = 1 ] || fail 'exit code 1 is meant'
+prints 'problem device: openvino:NPU is none of'
+expect 0 doctor --root "$root" --device npu --ov-config NPUW_DEVICES=CPU
+prints 'ok      device: openvino:NPU, played by what --ov-config NPUW_DEVICES names'
 unpack wsl2
 expect 0 devices --root "$root"; prints 'GPU of the Windows host' 'no NPU'
 expect 0 doctor --root "$root"; prints 'inside: Windows Subsystem for Linux'
