@@ -1,6 +1,8 @@
 /* The units of the machine and what can drive them: the system's view, and that of each runtime. */
 #include "api/devices.h"
 
+#include "fetch/runtimes.h"
+
 #include <phlox/devices.h>
 
 #include <stdio.h>
@@ -90,8 +92,8 @@ void px_runtime_ask(const px_device *device, const phlox_model_options *options,
         return;
     }
     if (!wait_for(asking, patience)) {
-        snprintf(seen->message, sizeof seen->message,
-                 "it has not answered for %.0f seconds; a driver hangs, and restarting the machine may help",
+        seen->has_hung = true;
+        snprintf(seen->message, sizeof seen->message, "it has not answered for %.0f seconds; a driver hangs",
                  patience);
         px_thread_leave(thread);
         return;
@@ -121,6 +123,18 @@ static const char *given_library(const phlox_model_options *options, const char 
     return strcmp(runtime, "openvino") == 0 ? options->openvino_library : options->ort_library;
 }
 
+/* The NAME of a library in NAME/VERSION/ of phlox's folder of runtimes. */
+static void find_own(px_runtime_seen *seen)
+{
+    char *const folder = px_runtime_folder();
+    const size_t length = folder ? strlen(folder) : 0;
+    if (length && strncmp(seen->library, folder, length) == 0 && seen->library[length] == '/') {
+        const char *const name = seen->library + length + 1;
+        memcpy(seen->own, name, PX_MIN(strcspn(name, "/"), sizeof seen->own - 1));
+    }
+    free(folder);
+}
+
 /* `is_here`: the machine is this one, so that its runtimes can be opened. One that was named is asked in any
  * case: that it is not there is for it to say. */
 static void see_runtime(const px_device *device, const phlox_model_options *options, const char *root,
@@ -135,6 +149,8 @@ static void see_runtime(const px_device *device, const phlox_model_options *opti
     const char *const given = given_library(options, device->runtime);
     if (!is_here) out->is_installed = px_hardware_has_runtime(root, device->runtime);
     else out->is_installed = device->find(options, out->library, sizeof out->library) || given;
+    out->is_given = given != NULL;
+    find_own(out);
     if (is_here && given && !out->library[0])
         snprintf(out->library, sizeof out->library, "%s", given);
     if (is_here && out->is_installed) px_runtime_ask(device, options, usual_patience, out);

@@ -201,6 +201,7 @@ static bool show_place(void *user, const phlox_runtime *runtime)
 
 static void check_runtimes(struct doctor *doctor)
 {
+    const px_hardware_list *const list = &doctor->machine->hardware;
     char remedy[96];
     doctor->section = "runtimes";
     for (size_t i = 0; i < doctor->machine->runtime_count; i++) {
@@ -211,7 +212,12 @@ static void check_runtimes(struct doctor *doctor)
         else if (!seen->is_installed) NOTE(seen->title, remedy, "not installed");
         else if (!seen->was_asked) OK(seen->title, "installed");
         else if (seen->status == PHLOX_OK) OK(seen->title, "%s, %s", seen->units.version, library);
-        else PROBLEM(seen->title, remedy, "%s: %s", library, seen->message);
+        else {
+            px_problem problem;
+            px_hardware_explain(list, &list->units[0], px_hardware_start_lack(seen), seen->title,
+                                seen->own[0] ? seen->own : seen->runtime, seen->message, &problem);
+            PROBLEM(seen->title, problem.remedy, "%s: %s", library, seen->message);
+        }
     }
     if (!doctor->root[0]) phlox_runtime_list(NULL, show_place, doctor, NULL);
 }

@@ -74,7 +74,10 @@ typedef struct px_runtime_seen {
     const char *title;   /* for people: "OpenVINO" */
     const char *runtime; /* for phlox runtime add; NULL: it needs none */
     bool is_installed;
+    bool is_given;       /* its library was named by the user */
+    char own[64];        /* its name for phlox runtime rm; "": it does not lie in phlox's folder */
     bool was_asked;      /* it was opened, and `status` says how that went */
+    bool has_hung;       /* and has not answered */
     phlox_status status;
     char message[512];
     char library[1024];
@@ -127,7 +130,10 @@ typedef enum px_lack {
     PX_LACK_LIBRARY,      /* the vendor's library in user space */
     PX_LACK_BUILD,        /* this build of phlox has no such device */
     PX_LACK_RUNTIME,      /* not installed */
-    PX_LACK_START,        /* installed, but does not open */
+    PX_LACK_ANSWER,       /* installed, but does not answer */
+    PX_LACK_GIVEN,        /* the library that was named does not open */
+    PX_LACK_START,        /* installed by phlox, but does not open */
+    PX_LACK_START_OTHER,  /* installed by others, but does not open */
     PX_LACK_LISTED,       /* opens, but does not show the unit */
     PX_LACK_FIRST         /* drives another unit of the kind unless an option names this one */
 } px_lack;
@@ -138,6 +144,8 @@ const char *px_hardware_driver(const px_hardware *unit, int *major, int *minor);
 size_t px_hardware_place(const px_hardware_list *list, const px_hardware *unit);
 /* What is missing between the unit and user space. */
 px_lack px_hardware_lack(const px_hardware_list *list, const px_hardware *unit);
+/* Why a runtime does not work whose `status` is an error. */
+px_lack px_hardware_start_lack(const px_runtime_seen *seen);
 /* Whether the vendor's library in user space is there. */
 bool px_hardware_has_library(const px_hardware_list *list, const px_hardware *unit);
 /* Says what is missing and what mends that, from the table of sentences. `title` and `package` are of the way;

@@ -5,7 +5,7 @@
  * Words in braces stand for what is so on this machine: {unit} its name, {driver} and {since} the kernel's
  * driver for it and the version of Linux that it came with, {bound} the driver that has it now, {kernel},
  * {node}, {group}, {place} among the units of its kind and vendor, from 0 on, {runtime}, {package} for phlox
- * runtime, and {message} of the runtime.
+ * runtime, {option} that names its library, and {message} of the runtime.
  */
 #include "device/hardware.h"
 
@@ -185,8 +185,14 @@ static const struct row rows[] = {
      "use the CPU: phlox run --device cpu", NULL, NULL, NULL},
     {ANY, ANY, PX_LACK_RUNTIME, ANYWHERE, "{runtime} is not installed", "phlox runtime add {package}", NULL,
      NULL, NULL},
+    {ANY, ANY, PX_LACK_ANSWER, ANYWHERE, "{runtime} does not work: {message}",
+     "restart the machine; sudo dmesg tells more of drivers that hang", NULL, NULL, NULL},
+    {ANY, ANY, PX_LACK_GIVEN, ANYWHERE, "{runtime} does not work: {message}",
+     "leave out {option}, or name another library or its directory there", NULL, NULL, NULL},
     {ANY, ANY, PX_LACK_START, ANYWHERE, "{runtime} does not work: {message}",
      "phlox runtime rm {package}; phlox runtime add {package}", NULL, NULL, NULL},
+    {ANY, ANY, PX_LACK_START_OTHER, ANYWHERE, "{runtime} does not work: {message}",
+     "phlox runtime add {package}", NULL, NULL, NULL},
     {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_LISTED, ANYWHERE,
      "the installed ONNX Runtime GenAI is a build without CUDA",
      "phlox runtime add onnxruntime-genai-cuda", NULL, NULL, NULL},
@@ -272,6 +278,7 @@ void px_hardware_explain(const px_hardware_list *list, const px_hardware *unit, 
         {"place", place},
         {"runtime", title},
         {"package", package},
+        {"option", strcmp(package, "openvino") == 0 ? "--openvino-library" : "--ort-library"},
         {"message", message},
     };
     *out = (px_problem){.reason = ""};

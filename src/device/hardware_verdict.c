@@ -215,10 +215,26 @@ static bool has_way(const struct way *way, const px_units *units)
 }
 
 static void add_problem(const px_hardware_list *list, const px_hardware *unit, px_lack lack,
-                        const struct way *way, const char *message, px_way *out)
+                        const struct way *way, px_way *out)
 {
     if (lack == PX_LACK_NOTHING || out->problem_count == PX_MOST_PROBLEMS) return;
-    px_hardware_explain(list, unit, lack, way->title, way->package, message,
+    px_hardware_explain(list, unit, lack, way->title, way->package, "",
+                        &out->problems[out->problem_count++]);
+}
+
+px_lack px_hardware_start_lack(const px_runtime_seen *seen)
+{
+    if (seen->has_hung) return PX_LACK_ANSWER;
+    if (seen->is_given) return PX_LACK_GIVEN;
+    return seen->own[0] ? PX_LACK_START : PX_LACK_START_OTHER;
+}
+
+static void add_start_problem(const px_hardware_list *list, const px_hardware *unit, const struct way *way,
+                              const px_runtime_seen *seen, px_way *out)
+{
+    if (out->problem_count == PX_MOST_PROBLEMS) return;
+    px_hardware_explain(list, unit, px_hardware_start_lack(seen), way->title,
+                        seen->own[0] ? seen->own : way->package, seen->message,
                         &out->problems[out->problem_count++]);
 }
 
@@ -242,26 +258,24 @@ static void judge_way(const px_hardware_list *list, const px_hardware *unit, con
     }
     if (way->always == PX_LACK_WINDOWS || (way->always == PX_LACK_SUPPORT && !shown)) {
         const bool is_old = unit->is_old;
-        add_problem(list, unit, is_old ? PX_LACK_GENERATION : way->always, way, "", out);
+        add_problem(list, unit, is_old ? PX_LACK_GENERATION : way->always, way, out);
         if (is_old || !way->device[0] || way->always == PX_LACK_WINDOWS) return;
-        add_problem(list, unit, px_hardware_lack(list, unit), way, "", out);
+        add_problem(list, unit, px_hardware_lack(list, unit), way, out);
         return;
     }
     const px_lack lack = px_hardware_lack(list, unit);
-    add_problem(list, unit, lack, way, "", out);
+    add_problem(list, unit, lack, way, out);
     if (unit->is_old) return;
     /* NVIDIA's library comes with its driver */
     const bool is_told = unit->vendor == PX_VENDOR_NVIDIA && lack != PX_LACK_NOTHING;
     if (way->needs_library && !is_told && !px_hardware_has_library(list, unit))
-        add_problem(list, unit, PX_LACK_LIBRARY, way, "", out);
-    if (!seen) add_problem(list, unit, PX_LACK_BUILD, way, "", out);
-    else if (!out->is_installed) add_problem(list, unit, PX_LACK_RUNTIME, way, "", out);
-    else if (was_asked && seen->status != PHLOX_OK)
-        add_problem(list, unit, PX_LACK_START, way, seen->message, out);
+        add_problem(list, unit, PX_LACK_LIBRARY, way, out);
+    if (!seen) add_problem(list, unit, PX_LACK_BUILD, way, out);
+    else if (!out->is_installed) add_problem(list, unit, PX_LACK_RUNTIME, way, out);
+    else if (was_asked && seen->status != PHLOX_OK) add_start_problem(list, unit, way, seen, out);
     else if (was_asked && !shown && !out->problem_count)
         add_problem(list, unit,
-                    !way->shows_hardware && has_way(way, &seen->units) ? PX_LACK_FIRST : PX_LACK_LISTED, way, "",
-                    out);
+                    !way->shows_hardware && has_way(way, &seen->units) ? PX_LACK_FIRST : PX_LACK_LISTED, way, out);
     out->is_usable = !out->problem_count;
 }
 

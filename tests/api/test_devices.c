@@ -76,6 +76,7 @@ static void a_runtime_hangs(void **state)
     px_runtime_ask(&hangs, &options, 0.05, seen);
     assert_int_equal(seen->status, PHLOX_ERROR_DEVICE);
     assert_non_null(strstr(seen->message, "it has not answered"));
+    assert_true(seen->has_hung);
     memset(library, 'y', strlen(library));
     free(seen);
     px_monitor_lock(gate);

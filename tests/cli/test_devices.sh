@@ -53,7 +53,23 @@ expect 2 doctor --threads 0; says threads
 # A library that is named and is none.
 expect 0 devices --openvino-library nowhere --ort-library nowhere
 prints 'OpenVINO does not work: ' 'ONNX Runtime GenAI does not work: ' nowhere
-expect 0 doctor --openvino-library nowhere; prints 'problem OpenVINO: nowhere: '
+prints '-> leave out --openvino-library, or name another' '-> leave out --ort-library, or name another'
+grep -q 'runtime rm' "$out" && fail 'what was not installed is to be removed'
+expect 0 doctor --openvino-library nowhere
+prints 'problem OpenVINO: nowhere: ' '-> leave out --openvino-library, or name another'
+# One in phlox's folder, and one elsewhere.
+own=data/phlox/runtimes/openvino/2026.4.1 python=venv/lib/python3.12/site-packages/openvino/libs
+mkdir -p "$own" "$python"
+: >"$own/libopenvino_c.so.2641"
+echo '{}' >"$own/runtime.json"
+XDG_DATA_HOME=$work/data expect 0 devices
+prints '-> phlox runtime rm openvino; phlox runtime add openvino'
+XDG_DATA_HOME=$work/data expect 0 doctor
+prints '-> phlox runtime rm openvino; phlox runtime add openvino'
+: >"$python/libopenvino_c.so.2641"
+VIRTUAL_ENV=$work/venv expect 0 devices
+prints '-> phlox runtime add openvino'
+grep -q 'runtime rm openvino' "$out" && fail 'what is not in the folder of phlox is to be removed'
 if [ -n "${PHLOX_TEST_OPENVINO:-}" ]; then
     expect 0 devices --openvino-library "$PHLOX_TEST_OPENVINO"; prints 'ok   OpenVINO: --device openvino:CPU'
 fi

@@ -285,7 +285,25 @@ static void runtime_fails(void **state)
     const px_way way = judge(m, 0, seen, "OpenVINO");
     assert_string_equal(way.problems[0].reason,
                         "OpenVINO does not work: libopenvino.so.2640: {cannot} open ?[2J");
-    assert_string_equal(way.problems[0].remedy, "phlox runtime rm openvino; phlox runtime add openvino");
+    /* What mends it depends on whose library it is, and on whether it answers. */
+    assert_string_equal(way.problems[0].remedy, "phlox runtime add openvino");
+    snprintf(seen[OPENVINO].message, sizeof seen[OPENVINO].message, "broken");
+    snprintf(seen[OPENVINO].own, sizeof seen[OPENVINO].own, "openvino");
+    lacks(m, 0, seen, "OpenVINO", 0, "does not work",
+          "phlox runtime rm openvino; phlox runtime add openvino");
+    seen[OPENVINO].is_given = true;
+    lacks(m, 0, seen, "OpenVINO", 0, "does not work",
+          "leave out --openvino-library, or name another library or its directory there");
+    seen[ORT].status = PHLOX_ERROR_DEVICE;
+    snprintf(seen[ORT].own, sizeof seen[ORT].own, "onnxruntime-genai-cuda");
+    lacks(m, 0, seen, "ONNX Runtime GenAI", 0, "does not work",
+          "phlox runtime rm onnxruntime-genai-cuda; phlox runtime add onnxruntime-genai-cuda");
+    seen[ORT].is_given = true;
+    lacks(m, 0, seen, "ONNX Runtime GenAI", 0, "does not work",
+          "leave out --ort-library, or name another library or its directory there");
+    seen[OPENVINO].has_hung = true;
+    lacks(m, 0, seen, "OpenVINO", 0, "does not work",
+          "restart the machine; sudo dmesg tells more of drivers that hang");
     memset(seen[OPENVINO].message, 'x', sizeof seen[OPENVINO].message - 1);
     const px_way longer = judge(m, 0, seen, "OpenVINO");
     const size_t length = strlen(longer.problems[0].reason);
