@@ -338,22 +338,33 @@ static void read_memory(const char *root, px_hardware *unit)
 /* "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 ..." */
 static void read_nvidia(const char *root, px_hardware *unit)
 {
-    char line[256], number[16];
-    uint64_t minor = 0;
+    char line[256];
     px_root_line(root, line, sizeof line, "/proc/driver/nvidia/version");
     const char *at = strstr(line, "Kernel Module");
     while (at && *at && !(isdigit((unsigned char)*at) && isspace((unsigned char)at[-1]))) at++;
     if (at && *at)
         snprintf(unit->driver_version, sizeof unit->driver_version, "%.*s", (int)strcspn(at, " "), at);
-    char path[PX_PATH_SIZE], text[2048];
+    char path[PX_PATH_SIZE], text[2048], number[16];
     size_t length;
-    if (px_root_path(path, root, "/proc/driver/nvidia/gpus/%s/information", unit->pci) &&
-        px_read_text(path, text, sizeof text, &length, NULL) == PHLOX_OK) {
-        cpu_value(text, "Device Minor", number, sizeof number);
-        minor = strtoull(number, NULL, 10);
-        cpu_value(text, "Model", unit->name, sizeof unit->name);
-    }
-    if (minor < 256) snprintf(unit->node, sizeof unit->node, "/dev/nvidia%" PRIu64, minor);
+    if (!px_root_path(path, root, "/proc/driver/nvidia/gpus/%s/information", unit->pci) ||
+        px_read_text(path, text, sizeof text, &length, NULL) != PHLOX_OK)
+        return; /* as for a GPU that a container was not given */
+    cpu_value(text, "Model", unit->name, sizeof unit->name);
+    cpu_value(text, "Device Minor", number, sizeof number);
+    const uint64_t minor = strtoull(number, NULL, 10);
+    if (isdigit((unsigned char)number[0]) && minor < 256)
+        snprintf(unit->node, sizeof unit->node, "/dev/nvidia%" PRIu64, minor);
+}
+
+/* "/dev/accel/accel0", and the firmware that the driver tells of in debugfs where it has no file of its own. */
+static void read_accel(const char *root, px_hardware *unit)
+{
+    char name[NAME_SIZE];
+    if (!find_name(root, unit->pci, "accel", "accel", name)) return;
+    snprintf(unit->node, sizeof unit->node, "/dev/accel/%.16s", name);
+    if (!unit->firmware[0])
+        px_root_line(root, unit->firmware, sizeof unit->firmware, "/sys/kernel/debug/accel/%d/fw_version",
+                     atoi(name + strlen("accel")));
 }
 
 /* The version of a driver that comes with the kernel. */
@@ -376,11 +387,7 @@ static void read_driver(const px_hardware_list *list, px_hardware *unit)
     if (strcmp(unit->driver, "nvidia") == 0) {
         read_nvidia(root, unit);
     } else if (unit->kind == PX_UNIT_NPU) {
-        if (find_name(root, unit->pci, "accel", "accel", name))
-            snprintf(unit->node, sizeof unit->node, "/dev/accel/%.16s", name);
-        if (!unit->firmware[0] && name[0])
-            px_root_line(root, unit->firmware, sizeof unit->firmware, "/sys/kernel/debug/accel/%d/fw_version",
-                         unit->node[0] ? atoi(unit->node + strlen("/dev/accel/accel")) : 0);
+        read_accel(root, unit);
     } else if (find_name(root, unit->pci, "drm", "renderD", name)) {
         snprintf(unit->node, sizeof unit->node, "/dev/dri/%.16s", name);
     }

@@ -123,6 +123,7 @@ typedef enum px_lack {
     PX_LACK_FIRMWARE,     /* the driver is loaded, its firmware is not there */
     PX_LACK_DRIVER,       /* the driver is loaded but has not taken the unit */
     PX_LACK_OTHER_DRIVER, /* another driver has */
+    PX_LACK_RESERVED,     /* one that drives nothing has, for virtual machines */
     PX_LACK_NODE,         /* the node in /dev is not there */
     PX_LACK_RULE,         /* nobody but root may open it */
     PX_LACK_PERMISSION,

@@ -3,7 +3,7 @@
  * missing, where phlox runs), the first that fits counts. To know another case, add a row.
  *
  * Words in braces stand for what is so on this machine: {unit} its name, {driver} and {since} the kernel's
- * driver for it and the version of Linux that it came with, {bound} the driver that has it now, {kernel},
+ * driver for it and the version of Linux that it came with, {bound} the driver that has it now, {kernel}, {pci},
  * {node}, {group}, {place} among the units of its kind and vendor, from 0 on, {runtime}, {package} for phlox
  * runtime, {option} that names its library, and {message} of the runtime.
  */
@@ -30,6 +30,11 @@ struct row {
                      NPU_RELEASES
 #define NVIDIA_DEBIAN "sudo apt install nvidia-driver && sudo reboot"
 #define NPU_INSTALL NPU_PACKAGES ", then: sudo apt install ./intel-*npu_*.deb && sudo reboot"
+
+/* Loading a driver does not take a unit from another one. */
+#define REBIND "echo {driver} | sudo tee /sys/bus/pci/devices/{pci}/driver_override; " \
+               "echo {pci} | sudo tee /sys/bus/pci/drivers/{bound}/unbind; sudo modprobe {driver}; " \
+               "echo {pci} | sudo tee /sys/bus/pci/drivers_probe"
 
 static const struct row rows[] = {
     /* ---- what nobody can mend -------------------------------------------------------------------- */
@@ -120,8 +125,10 @@ static const struct row rows[] = {
      "sudo dnf install linux-firmware && sudo reboot", "sudo pacman -S linux-firmware && sudo reboot"},
     {ANY, ANY, PX_LACK_DRIVER, ANYWHERE, "{driver} is loaded but has not taken {unit}",
      "look for the reason with: sudo dmesg | grep {driver}", NULL, NULL, NULL},
-    {ANY, ANY, PX_LACK_OTHER_DRIVER, ANYWHERE, "{unit} is driven by {bound} in place of {driver}",
-     "sudo modprobe {driver}", NULL, NULL, NULL},
+    {ANY, ANY, PX_LACK_OTHER_DRIVER, ANYWHERE, "{unit} is driven by {bound} in place of {driver}", REBIND, NULL,
+     NULL, NULL},
+    {ANY, ANY, PX_LACK_RESERVED, ANYWHERE, "{unit} is kept for virtual machines by {bound}", REBIND, NULL, NULL,
+     NULL},
 
     /* ---- the node in /dev ------------------------------------------------------------------------ */
     {PX_UNIT_GPU, PX_VENDOR_NVIDIA, PX_LACK_NODE, CONTAINER, "{node} is not in the container",
@@ -273,7 +280,8 @@ void px_hardware_explain(const px_hardware_list *list, const px_hardware *unit, 
         {"since", since},
         {"bound", unit->driver},
         {"kernel", list->system.kernel},
-        {"node", unit->node},
+        {"node", unit->node[0] ? unit->node : "its node in /dev"},
+        {"pci", unit->pci},
         {"group", unit->group},
         {"place", place},
         {"runtime", title},

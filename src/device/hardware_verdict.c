@@ -50,6 +50,14 @@ static bool is_meant(const px_hardware *unit, const struct driver *driver)
     return strcmp(unit->driver, driver->name) == 0;
 }
 
+static bool is_reserved(const px_hardware *unit)
+{
+    static const char *const drivers_of_hosts[] = {"vfio-pci", "pci-stub", "pciback"};
+    for (size_t i = 0; i < PX_COUNT(drivers_of_hosts); i++)
+        if (strcmp(unit->driver, drivers_of_hosts[i]) == 0) return true;
+    return false;
+}
+
 /* Whether firmware can be seen to be missing: its directory is nowhere. */
 static bool lacks_firmware(const px_hardware_list *list, const struct driver *driver)
 {
@@ -64,6 +72,7 @@ static px_lack lack_of_driver(const px_hardware_list *list, const px_hardware *u
 {
     const struct driver *const driver = find_driver(unit);
     if (!driver) return PX_LACK_NOTHING;
+    if (is_reserved(unit)) return PX_LACK_RESERVED;
     if (unit->driver[0]) return is_meant(unit, driver) ? PX_LACK_NOTHING : PX_LACK_OTHER_DRIVER;
     const bool is_loaded = px_root_exists(list->root, "/sys/module/%s", driver->name);
     if (!is_loaded && driver->major && !px_system_has_kernel(&list->system, driver->major, driver->minor))
@@ -100,6 +109,19 @@ static bool has_file(const char *root, const char *const *names, size_t count)
     return false;
 }
 
+/* On this machine the loader knows more places than those, such as /usr/local/nvidia/lib64 of containers. */
+static bool has_library(const char *root, const char *const *names, size_t count)
+{
+    if (has_file(root, names, count)) return true;
+    for (size_t i = 0; i < count && !root[0]; i++) {
+        px_library *library;
+        if (!strstr(names[i], ".so") || px_library_open(names[i], &library, NULL) != PHLOX_OK) continue;
+        px_library_close(library);
+        return true;
+    }
+    return false;
+}
+
 bool px_hardware_has_library(const px_hardware_list *list, const px_hardware *unit)
 {
     static const char *const npu[] = {"libze_intel_npu.so.1", "libze_intel_npu.so", "libze_intel_vpu.so.1"};
@@ -107,11 +129,11 @@ bool px_hardware_has_library(const px_hardware_list *list, const px_hardware *un
                                       "intel-ocl64.icd"};
     static const char *const cuda[] = {"libcuda.so.1", "libcuda.so"};
     if (unit->vendor == PX_VENDOR_INTEL && unit->kind == PX_UNIT_NPU)
-        return has_file(list->root, npu, PX_COUNT(npu));
+        return has_library(list->root, npu, PX_COUNT(npu));
     if (unit->vendor == PX_VENDOR_INTEL && unit->kind == PX_UNIT_GPU)
-        return has_file(list->root, gpu, PX_COUNT(gpu));
+        return has_library(list->root, gpu, PX_COUNT(gpu));
     if (unit->vendor == PX_VENDOR_NVIDIA || unit->vendor == PX_VENDOR_MICROSOFT)
-        return has_file(list->root, cuda, PX_COUNT(cuda));
+        return has_library(list->root, cuda, PX_COUNT(cuda));
     return true;
 }
 

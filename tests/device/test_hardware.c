@@ -495,6 +495,83 @@ static void two_of_nvidia(void **state)
     free(seen);
 }
 
+/* A library that is loaded is found by its name, as one is that only the loader knows where to find. */
+static void libraries_that_the_loader_finds(void **state)
+{
+    (void)state;
+    const px_hardware gpu = {.kind = PX_UNIT_GPU, .vendor = PX_VENDOR_NVIDIA};
+    px_hardware_list *const here = calloc(1, sizeof *here), *const other = calloc(1, sizeof *other);
+    char root[TEST_PATH];
+    px_library *library;
+    phlox_error error;
+    assert_non_null(here);
+    assert_non_null(other);
+    test_directory(root);
+    here->root = "";
+    other->root = root;
+    const bool had_it = px_hardware_has_library(here, &gpu);
+    MUST(px_library_open(FAKE_CUDA, &library, &error));
+    assert_true(px_hardware_has_library(here, &gpu));
+    assert_false(px_hardware_has_library(other, &gpu)); /* of another machine nothing is opened */
+    px_library_close(library);
+    assert_int_equal(px_hardware_has_library(here, &gpu), had_it);
+    test_remove(root);
+    free(other);
+    free(here);
+}
+
+/* Whom a unit is kept for has to be asked to let it go. */
+static void kept_for_virtual_machines(void **state)
+{
+    (void)state;
+    px_runtime_seen *seen = make_runtimes();
+    struct machine *m = open_machine("meteor-lake", true);
+    char path[TEST_PATH];
+    assert_int_equal(remove(test_path(path, "%s/sys/bus/pci/devices/0000:00:0b.0/driver", m->root)), 0);
+    assert_int_equal(symlink("../../../../bus/pci/drivers/vfio-pci", path), 0);
+    test_remove(test_path(path, "%s/sys/devices/pci0000:00/0000:00:0b.0/accel", m->root));
+    /* What debugfs says of another device is nothing of a unit without a node. */
+    tree_add(m->root, "file /sys/kernel/debug/accel/0/fw_version of-another\\n");
+    look(m);
+    assert_string_equal(get(m, PX_UNIT_NPU)->node, "");
+    assert_string_equal(get(m, PX_UNIT_NPU)->firmware, "");
+    LACKS(m, PX_UNIT_NPU, "OpenVINO", 0, "Meteor Lake NPU is kept for virtual machines by vfio-pci",
+          "echo intel_vpu | sudo tee /sys/bus/pci/devices/0000:00:0b.0/driver_override; "
+          "echo 0000:00:0b.0 | sudo tee /sys/bus/pci/drivers/vfio-pci/unbind; sudo modprobe intel_vpu; "
+          "echo 0000:00:0b.0 | sudo tee /sys/bus/pci/drivers_probe");
+    close_machine(m);
+    m = open_machine("nvidia", true);
+    assert_int_equal(remove(test_path(path, "%s/sys/bus/pci/devices/0000:01:00.0/driver", m->root)), 0);
+    assert_int_equal(symlink("../../../../bus/pci/drivers/vfio-pci", path), 0);
+    look(m);
+    LACKS(m, PX_UNIT_GPU, "ONNX Runtime GenAI, CUDA", 0, "kept for virtual machines by vfio-pci",
+          "echo nvidia | sudo tee /sys/bus/pci/devices/0000:01:00.0/driver_override; "
+          "echo 0000:01:00.0 | sudo tee /sys/bus/pci/drivers/vfio-pci/unbind; sudo modprobe nvidia; "
+          "echo 0000:01:00.0 | sudo tee /sys/bus/pci/drivers_probe");
+    close_machine(m);
+    free(seen);
+}
+
+/* The driver tells nothing of a GPU that a container was not given: its node is not that of the first one. */
+static void a_gpu_that_the_driver_hides(void **state)
+{
+    (void)state;
+    px_runtime_seen *seen = make_runtimes();
+    struct machine *m = open_machine("nvidia", true);
+    char path[TEST_PATH];
+    test_remove(test_path(path, "%s/proc/driver/nvidia/gpus", m->root));
+    look(m);
+    assert_string_equal(get(m, PX_UNIT_GPU)->driver_version, "550.54.14");
+    assert_string_equal(get(m, PX_UNIT_GPU)->node, "");
+    LACKS(m, PX_UNIT_GPU, "ONNX Runtime GenAI, CUDA", 0, "its node in /dev is not there", "sudo nvidia-modprobe -u");
+    tree_add(m->root, "file /.dockerenv ");
+    look(m);
+    LACKS(m, PX_UNIT_GPU, "ONNX Runtime GenAI, CUDA", 0, "its node in /dev is not in the container",
+          "start the container with --gpus all");
+    close_machine(m);
+    free(seen);
+}
+
 static void virtual_machines(void **state)
 {
     (void)state;
@@ -696,7 +773,9 @@ int main(void)
         cmocka_unit_test(runtime_fails),    cmocka_unit_test(several_of_a_kind),
         cmocka_unit_test(addresses_of_openvino),
         cmocka_unit_test(ryzen),            cmocka_unit_test(nvidia),
-        cmocka_unit_test(two_of_nvidia),
+        cmocka_unit_test(two_of_nvidia),    cmocka_unit_test(libraries_that_the_loader_finds),
+        cmocka_unit_test(kept_for_virtual_machines),
+        cmocka_unit_test(a_gpu_that_the_driver_hides),
         cmocka_unit_test(virtual_machines), cmocka_unit_test(snapdragon),
         cmocka_unit_test(pci_ids),          cmocka_unit_test(hostile_trees),
         cmocka_unit_test(very_many),        cmocka_unit_test(unprintable_names),
