@@ -145,6 +145,26 @@ static inline void test_remove(const char *path)
     assert_int_equal(remove(path), 0);
 }
 
+/* For tests whose *state is the path of an empty directory. */
+static inline int test_make_state(void **state)
+{
+    char *directory = malloc(TEST_PATH);
+    if (!directory) return 1;
+    test_directory(directory);
+    *state = directory;
+    return 0;
+}
+
+static inline int test_remove_state(void **state)
+{
+    test_remove(*state);
+    free(*state);
+    return 0;
+}
+
+#define IN_DIRECTORY(function)                                                              \
+    cmocka_unit_test_setup_teardown(function, test_make_state, test_remove_state)
+
 typedef void test_visit(const char *path, const char *name, void *user);
 
 /* Calls `visit` for each entry, ordered by name; the number of entries. */

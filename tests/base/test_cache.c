@@ -621,34 +621,16 @@ static void trees_are_whole_or_not_there(void **state)
     assert_false(test_exists(path));
 }
 
-static int setup(void **state)
-{
-    char *directory = malloc(TEST_PATH);
-    test_directory(directory);
-    *state = directory;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_remove(*state);
-    free(*state);
-    return 0;
-}
-
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(writes_and_reads),       TEST(stale),
-        TEST(damage_is_noticed),      TEST(cut_and_foreign_files),
-        TEST(first_use_verifies),     TEST(lists_verifies_removes),
-        TEST(verify_can_be_cancelled), TEST(the_limit_evicts),
-        TEST(partial_files),          TEST(no_directory),
-        TEST(files_of_others_stay),   TEST(trees),
-        TEST(trees_are_whole_or_not_there), TEST(trees_that_are_damaged),
-        TEST(threads_write_one_file), cmocka_unit_test(the_checksum_adds_up),
+        IN_DIRECTORY(writes_and_reads), IN_DIRECTORY(stale), IN_DIRECTORY(damage_is_noticed),
+        IN_DIRECTORY(cut_and_foreign_files), IN_DIRECTORY(first_use_verifies),
+        IN_DIRECTORY(lists_verifies_removes), IN_DIRECTORY(verify_can_be_cancelled),
+        IN_DIRECTORY(the_limit_evicts), IN_DIRECTORY(partial_files), IN_DIRECTORY(no_directory),
+        IN_DIRECTORY(files_of_others_stay), IN_DIRECTORY(trees),
+        IN_DIRECTORY(trees_are_whole_or_not_there), IN_DIRECTORY(trees_that_are_damaged),
+        IN_DIRECTORY(threads_write_one_file), cmocka_unit_test(the_checksum_adds_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -363,23 +363,6 @@ static void memory_in_use(void **state)
     px_pages_free(NULL, SIZE);
 }
 
-static int setup(void **state)
-{
-    char *directory = malloc(TEST_PATH);
-    test_directory(directory);
-    *state = directory;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_remove(*state);
-    free(*state);
-    return 0;
-}
-
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
-
 static void libraries_are_opened(void **state)
 {
     (void)state;
@@ -504,14 +487,15 @@ static void environment(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(maps),        TEST(what_is_no_file),           TEST(unreadable),
-        TEST(writes_whole_files_or_none), TEST(no_space),   TEST(cleans_what_the_dead_left),
-        TEST(directories), TEST(lists_regular_files),       TEST(home_directories),
-        cmocka_unit_test(the_c_library_has_a_version),
-        TEST(touches_only_what_was_mapped), TEST(reads_numbers), TEST(memory_of_groups), TEST(memory_in_use),
-        TEST(names_of_every_kind), TEST(texts_of_unknown_size), cmocka_unit_test(waits_end),
-        cmocka_unit_test(libraries_are_opened), cmocka_unit_test(patterns_find_paths),
-        cmocka_unit_test(environment),
+        IN_DIRECTORY(maps), IN_DIRECTORY(what_is_no_file), IN_DIRECTORY(unreadable),
+        IN_DIRECTORY(writes_whole_files_or_none), IN_DIRECTORY(no_space),
+        IN_DIRECTORY(cleans_what_the_dead_left), IN_DIRECTORY(directories),
+        IN_DIRECTORY(lists_regular_files), IN_DIRECTORY(home_directories),
+        cmocka_unit_test(the_c_library_has_a_version), IN_DIRECTORY(touches_only_what_was_mapped),
+        IN_DIRECTORY(reads_numbers), IN_DIRECTORY(memory_of_groups), IN_DIRECTORY(memory_in_use),
+        IN_DIRECTORY(names_of_every_kind), IN_DIRECTORY(texts_of_unknown_size),
+        cmocka_unit_test(waits_end), cmocka_unit_test(libraries_are_opened),
+        cmocka_unit_test(patterns_find_paths), cmocka_unit_test(environment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -193,28 +193,13 @@ static void temporary_directories(void **state)
     unsetenv("TMPDIR");
 }
 
-static int setup(void **state)
-{
-    char *directory = malloc(TEST_PATH);
-    test_directory(directory);
-    *state = directory;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_remove(*state);
-    free(*state);
-    return 0;
-}
-
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(what_cannot_be_locked_is_not_left), TEST(whole_or_not_there), TEST(leftovers_go),
-                                       TEST(of_two_that_make_one_directory_the_first_wins),
-                                       TEST(of_two_that_remove_one_directory_both_succeed),
-                                       TEST(links_are_not_followed), TEST(temporary_directories)};
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(what_cannot_be_locked_is_not_left), IN_DIRECTORY(whole_or_not_there),
+        IN_DIRECTORY(leftovers_go), IN_DIRECTORY(of_two_that_make_one_directory_the_first_wins),
+        IN_DIRECTORY(of_two_that_remove_one_directory_both_succeed),
+        IN_DIRECTORY(links_are_not_followed), IN_DIRECTORY(temporary_directories),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -405,31 +405,16 @@ static void without_a_runtime_nothing_is_tried(void **state)
     px_checkpoint_close(&checkpoint);
 }
 
-static int setup(void **state)
-{
-    char *directory = malloc(TEST_PATH);
-    test_directory(directory);
-    *state = directory;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_remove(*state);
-    free(*state);
-    return 0;
-}
-
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names), cmocka_unit_test(the_right_one_wins), cmocka_unit_test(the_wrong_never_win),
-        cmocka_unit_test(a_device_is_tried), TEST(trials_are_kept),
-        TEST(a_trial_that_killed_is_remembered), TEST(a_library_that_killed_is_remembered),
-        TEST(what_passes_is_not_kept), cmocka_unit_test(a_device_must_hold_the_model),
-        cmocka_unit_test(settings_have_their_device), TEST(without_a_runtime_nothing_is_tried),
+        cmocka_unit_test(names), cmocka_unit_test(the_right_one_wins),
+        cmocka_unit_test(the_wrong_never_win), cmocka_unit_test(a_device_is_tried),
+        IN_DIRECTORY(trials_are_kept), IN_DIRECTORY(a_trial_that_killed_is_remembered),
+        IN_DIRECTORY(a_library_that_killed_is_remembered), IN_DIRECTORY(what_passes_is_not_kept),
+        cmocka_unit_test(a_device_must_hold_the_model),
+        cmocka_unit_test(settings_have_their_device),
+        IN_DIRECTORY(without_a_runtime_nothing_is_tried),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

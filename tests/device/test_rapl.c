@@ -154,31 +154,12 @@ static void absent_or_damaged(void **state)
     px_rapl_close(rapl);
 }
 
-static int setup(void **state)
-{
-    char *const directory = malloc(TEST_PATH);
-    test_directory(directory);
-    *state = directory;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_remove(*state);
-    free(*state);
-    return 0;
-}
-
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(adds_packages_and_memory),
-        TEST(graphics_alone),
-        TEST(begins_again_in_the_middle),
-        TEST(several_packages),
-        TEST(absent_or_damaged),
+        IN_DIRECTORY(adds_packages_and_memory), IN_DIRECTORY(graphics_alone),
+        IN_DIRECTORY(begins_again_in_the_middle), IN_DIRECTORY(several_packages),
+        IN_DIRECTORY(absent_or_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -130,26 +130,11 @@ static void failures_leave_nothing(void **state)
     assert_int_equal(test_for_each(*state, NULL, NULL), 0);
 }
 
-static int setup(void **state)
-{
-    char *directory = malloc(TEST_PATH);
-    test_directory(directory);
-    *state = directory;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_remove(*state);
-    free(*state);
-    return 0;
-}
-
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(nothing_is_lost), TEST(the_cache_keeps_them),
-                                       TEST(in_place_or_for_a_while), TEST(failures_leave_nothing)};
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(nothing_is_lost), IN_DIRECTORY(the_cache_keeps_them),
+        IN_DIRECTORY(in_place_or_for_a_while), IN_DIRECTORY(failures_leave_nothing),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
