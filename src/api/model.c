@@ -197,12 +197,17 @@ static phlox_status list_patiently(const px_device *device, const phlox_model_op
     return status;
 }
 
-px_choosing px_choosing_of(const phlox_model_options *options, const char *cache_dir)
+static bool is_on_battery(void)
 {
     phlox_power power;
     phlox_power_state(NULL, &power);
+    return power.source == PHLOX_POWER_BATTERY;
+}
+
+px_choosing px_choosing_of(const phlox_model_options *options, const char *cache_dir)
+{
     return (px_choosing){.user = options, .cache_dir = cache_dir, .version = phlox_version(),
-                         .on_battery = power.source == PHLOX_POWER_BATTERY,
+                         .on_battery = is_on_battery,
                          .open_known = px_builtin_open_known, .list = list_patiently};
 }
 

@@ -182,7 +182,7 @@ phlox_status phlox_advise(const char *path, const phlox_model_options *options, 
     phlox_status status = px_trials(&choosing, false, &trials, &advising.count, error);
     advising.trials = trials;
     if (status == PHLOX_OK)
-        status = advise_all(&advising, &chosen, choosing.on_battery, reason, size, error);
+        status = advise_all(&advising, &chosen, choosing.on_battery(), reason, size, error);
     free(trials);
     free(cache_dir);
     px_checkpoint_close(&checkpoint);

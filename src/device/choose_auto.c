@@ -149,7 +149,8 @@ static phlox_status pick_runnable(const px_choosing *choosing, const px_checkpoi
     for (size_t i = 0; i < count; i++) px_trial_can_run(choosing, checkpoint, &trials[i], &info);
     const px_trial *const won =
         px_trials_pick(trials, count, &checkpoint->desc, step_bytes, choosing->user->prefer,
-                       choosing->on_battery, out->reason, sizeof out->reason);
+                       choosing->on_battery && choosing->on_battery(), out->reason,
+                       sizeof out->reason);
     if (!won)
         return px_fail(error, PHLOX_ERROR_DEVICE,
                        "no device that runs these weights gave the known answer; phlox verify says more");
@@ -187,16 +188,16 @@ phlox_status px_choose(const px_choosing *choosing, const px_checkpoint *checkpo
         snprintf(out->reason, sizeof out->reason, "the native engine: nothing was tried, as nothing is run");
         return PHLOX_OK;
     }
-    if (!has_runtime(user)) {
-        snprintf(out->reason, sizeof out->reason, "the native engine: no other runtime is installed");
-        return px_device_check_settings(out->device, "cpu", user, error);
-    }
     const px_device_options options = {user, NULL, ""};
     px_device_info info;
     PX_TRY(px_device_cpu.estimate(checkpoint, &options, &info, error));
     const char *const small = px_choose_small(info.step_weight_bytes);
     if (small) {
         snprintf(out->reason, sizeof out->reason, "%s", small);
+        return px_device_check_settings(out->device, "cpu", user, error);
+    }
+    if (!has_runtime(user)) {
+        snprintf(out->reason, sizeof out->reason, "the native engine: no other runtime is installed");
         return px_device_check_settings(out->device, "cpu", user, error);
     }
     return choose_tried(choosing, checkpoint, info.step_weight_bytes, out, error);

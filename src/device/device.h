@@ -156,7 +156,7 @@ typedef struct px_choosing {
     const phlox_model_options *user;
     const char *cache_dir; /* where trials are kept; NULL: nowhere */
     bool only_kept;        /* nothing is tried: what is not kept is not known */
-    bool on_battery;
+    bool (*on_battery)(void); /* asked when it matters; NULL: no */
     const char *version;   /* of phlox: another one tries anew */
     /* Opens the model of the known answer; fails where this build has none. */
     phlox_status (*open_known)(px_checkpoint **model, px_known_answer *known, phlox_error *error);

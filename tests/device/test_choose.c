@@ -3,6 +3,7 @@
 
 #include "api/builtin.h"
 #include "base/os.h"
+#include "checkpoint/computed.h"
 #include "device/device.h"
 
 #include <fcntl.h>
@@ -392,12 +393,26 @@ static void without_a_runtime_nothing_is_tried(void **state)
     MUST(px_choose(&choosing, checkpoint, &choice, &error));
     assert_string_equal(choice.device->name, "cpu");
     assert_string_equal(choice.unit, "");
-    assert_non_null(strstr(choice.reason, "no other runtime"));
+    assert_non_null(strstr(choice.reason, "small"));
     plant_library(*state);
     options.openvino_library = *state;
     MUST(px_choose(&choosing, checkpoint, &choice, &error));
     assert_string_equal(choice.device->name, "cpu");
     assert_non_null(strstr(choice.reason, "small"));
+    /* One that is large enough is not tried either where there is no runtime. */
+    static const char big[] =
+        "{\"architectures\":[\"Phi3ForCausalLM\"],\"model_type\":\"phi3\",\"hidden_size\":3072,"
+        "\"intermediate_size\":8192,\"num_hidden_layers\":2,\"num_attention_heads\":32,"
+        "\"num_key_value_heads\":32,\"vocab_size\":512,\"max_position_embeddings\":4096,"
+        "\"original_max_position_embeddings\":4096,\"rms_norm_eps\":1e-05,\"rope_theta\":10000.0,"
+        "\"rope_scaling\":null,\"sliding_window\":null,\"tie_word_embeddings\":true,\"hidden_act\":\"silu\","
+        "\"bos_token_id\":1,\"eos_token_id\":2,\"torch_dtype\":\"float16\"}";
+    px_checkpoint *large_one = NULL;
+    MUST(px_checkpoint_computed(phlox_text_of(big), &large_one, &error));
+    options.openvino_library = "/nowhere";
+    MUST(px_choose(&choosing, large_one, &choice, &error));
+    assert_non_null(strstr(choice.reason, "no other runtime"));
+    px_checkpoint_close(&large_one);
     options.describe_only = true;
     MUST(px_choose(&choosing, checkpoint, &choice, &error));
     assert_string_equal(choice.device->name, "cpu");
