@@ -5,7 +5,7 @@
 #define PX_API_BUILTIN_H
 
 #include "checkpoint/checkpoint.h"
-#include "device/device.h"
+#include "device/choose.h"
 
 enum { PX_BUILTIN_MOST = 8 };
 

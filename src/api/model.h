@@ -3,6 +3,7 @@
 #define PX_API_MODEL_H
 
 #include "base/cache.h"
+#include "device/choose.h"
 #include "generate/session.h"
 #include "text/chat.h"
 

@@ -1,3 +1,5 @@
+#include "device/choose.h"
+
 #include "device/cpu.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "device/device.h"
+#include "device/choose.h"
 
 #include "base/cache.h"
 

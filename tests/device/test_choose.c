@@ -4,7 +4,7 @@
 #include "api/builtin.h"
 #include "base/os.h"
 #include "checkpoint/computed.h"
-#include "device/device.h"
+#include "device/choose.h"
 
 #include <fcntl.h>
 
