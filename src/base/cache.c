@@ -1,4 +1,4 @@
-#include "base/cache.h"
+#include "base/cache_parts.h"
 
 #include "base/tree.h"
 
@@ -15,19 +15,7 @@ enum { VERSION = 1, PAGE = 4096, MOST_SECTIONS = 1 << 16 };
 
 static const char magic[8] = "PHLOXPK";
 
-/* The fields before `verified` are covered by header_checksum, as is the section table. */
-struct header {
-    char magic[8];
-    uint32_t version, section_count;
-    uint64_t file_size;
-    char kind[16];
-    char source[1792], state[1536], variant[640]; /* NUL-terminated, cut when longer */
-    uint64_t identity; /* checksum of the four key strings, uncut */
-    uint64_t header_checksum;
-    uint64_t verified; /* 1 after the checksums were checked once */
-    char padding[64];
-};
-_Static_assert(sizeof(struct header) == PAGE, "the header fills a page");
+_Static_assert(sizeof(px_cache_header) == PAGE, "the header fills a page");
 _Static_assert(sizeof(px_cache_section) == 64, "a section entry has 64 bytes");
 
 uint64_t px_checksum(const void *data, size_t size, uint64_t position)
@@ -61,7 +49,7 @@ static uint64_t identity_of(const px_cache_key *key)
            string_sum(key->variant, 4);
 }
 
-static char *join(const char *directory, const char *name)
+char *px_cache_join(const char *directory, const char *name)
 {
     const size_t size = strlen(directory) + strlen(name) + 2;
     char *const path = malloc(size);
@@ -69,8 +57,7 @@ static char *join(const char *directory, const char *name)
     return path;
 }
 
-/* The name does not depend on the state, so that a stale file is found and replaced. */
-static char *path_of(const char *directory, const px_cache_key *key)
+char *px_cache_path(const char *directory, const px_cache_key *key)
 {
     const uint64_t a =
         string_sum(key->kind, 11) + string_sum(key->source, 12) + string_sum(key->variant, 13);
@@ -78,12 +65,10 @@ static char *path_of(const char *directory, const px_cache_key *key)
         string_sum(key->kind, 21) ^ string_sum(key->source, 22) ^ string_sum(key->variant, 23);
     char name[80];
     snprintf(name, sizeof name, "%.16s-%016" PRIx64 "%016" PRIx64 SUFFIX, key->kind, a, b);
-    return join(directory, name);
+    return px_cache_join(directory, name);
 }
 
-/* Length of the name "kind-32 hexadecimal digits.phlox" that `name` begins with, or 0: the directory
- * may be shared with files that are not ours. */
-static size_t own_name(const char *name)
+size_t px_cache_own_name(const char *name)
 {
     const size_t kind = strspn(name, "abcdefghijklmnopqrstuvwxyz");
     if (!kind || name[kind] != '-') return 0;
@@ -92,22 +77,21 @@ static size_t own_name(const char *name)
     return kind + 33 + suffix;
 }
 
-static bool is_own_partial(const char *name)
+bool px_cache_is_partial(const char *name)
 {
-    const size_t length = own_name(name);
+    const size_t length = px_cache_own_name(name);
     return length && name[length] == '.';
 }
 
-static uint64_t header_sum(const struct header *header, const px_cache_section *sections)
+static uint64_t header_sum(const px_cache_header *header, const px_cache_section *sections)
 {
-    return px_checksum(header, offsetof(struct header, header_checksum), 0) +
+    return px_checksum(header, offsetof(px_cache_header, header_checksum), 0) +
            px_checksum(sections, header->section_count * sizeof *sections, PAGE);
 }
 
-/* NULL when the header and the section table are sound, else what is wrong. */
-static const char *check_header(const px_map *map)
+const char *px_cache_check_header(const px_map *map)
 {
-    const struct header *const header = (const void *)map->data;
+    const px_cache_header *const header = (const void *)map->data;
     if (map->size < PAGE || memcmp(header->magic, magic, sizeof magic) != 0)
         return "not a phlox cache file";
     if (header->version != VERSION) return "of another version";
@@ -128,15 +112,8 @@ static const char *check_header(const px_map *map)
 
 enum { CHECK_BYTES = 64 << 20 /* between two reports */ };
 
-struct checking {
-    phlox_progress_fn *report; /* NULL: nobody asks */
-    void *user;
-    phlox_progress progress;
-};
-
-/* Checks the checksum of every section. */
-static phlox_status check_sections(const px_cache_file *file, struct checking *checking,
-                                   bool *sound, phlox_error *error)
+phlox_status px_cache_check_sections(const px_cache_file *file, px_cache_checking *checking,
+                                     bool *sound, phlox_error *error)
 {
     *sound = true;
     for (size_t i = 0; i < file->count && *sound; i++) {
@@ -154,45 +131,45 @@ static phlox_status check_sections(const px_cache_file *file, struct checking *c
     return PHLOX_OK;
 }
 
-static px_cache_file file_of(px_map map)
+px_cache_file px_cache_file_of(px_map map)
 {
-    const struct header *const header = (const void *)map.data;
+    const px_cache_header *const header = (const void *)map.data;
     return (px_cache_file){map, (const void *)(map.data + PAGE), header->section_count};
 }
 
-static void mark_verified(const char *path, const px_map *map)
+void px_cache_mark_verified(const char *path, const px_map *map)
 {
     const uint64_t yes = 1;
-    px_patch_mapped(path, map, offsetof(struct header, verified), &yes, sizeof yes);
+    px_patch_mapped(path, map, offsetof(px_cache_header, verified), &yes, sizeof yes);
 }
 
 /* *wrong: NULL when the file is good, else what is the matter with it. */
 static phlox_status check_file(const char *path, const px_cache_key *key, const px_map *map,
-                               struct checking *checking, const char **wrong, phlox_error *error)
+                               px_cache_checking *checking, const char **wrong, phlox_error *error)
 {
-    *wrong = check_header(map);
+    *wrong = px_cache_check_header(map);
     if (*wrong) return PHLOX_OK;
-    const struct header *const header = (const void *)map->data;
+    const px_cache_header *const header = (const void *)map->data;
     if (header->identity != identity_of(key)) *wrong = "stale";
     if (*wrong || header->verified) return PHLOX_OK;
-    const px_cache_file file = file_of(*map);
+    const px_cache_file file = px_cache_file_of(*map);
     bool sound;
     checking->progress.total = map->size;
-    PX_TRY(check_sections(&file, checking, &sound, error));
-    if (sound) mark_verified(path, map);
+    PX_TRY(px_cache_check_sections(&file, checking, &sound, error));
+    if (sound) px_cache_mark_verified(path, map);
     else *wrong = "damaged";
     return PHLOX_OK;
 }
 
 static phlox_status open_path(const char *path, const px_cache_key *key,
-                              struct checking *checking, px_cache_file *out, phlox_error *error)
+                              px_cache_checking *checking, px_cache_file *out, phlox_error *error)
 {
     px_map map;
     const char *wrong = NULL;
     PX_TRY(px_map_open(path, &map, error));
     const phlox_status status = check_file(path, key, &map, checking, &wrong, error);
     if (status == PHLOX_OK && !wrong) {
-        *out = file_of(map);
+        *out = px_cache_file_of(map);
         px_touch(path);
         return PHLOX_OK;
     }
@@ -206,9 +183,9 @@ phlox_status px_cache_open(const char *directory, const px_cache_key *key,
                            phlox_progress_fn *progress, void *progress_user, px_cache_file *out,
                            phlox_error *error)
 {
-    char *const path = path_of(directory, key);
+    char *const path = px_cache_path(directory, key);
     if (!path) return px_fail_memory(error, strlen(directory));
-    struct checking checking = {progress, progress_user, {.what = "checking", .is_bytes = true}};
+    px_cache_checking checking = {progress, progress_user, {.what = "checking", .is_bytes = true}};
     const phlox_status status = open_path(path, key, &checking, out, error);
     free(path);
     return status;
@@ -229,7 +206,7 @@ const void *px_cache_data(const px_cache_file *file, size_t index)
 
 struct px_cache_writer {
     px_out_file file;
-    struct header header;
+    px_cache_header header;
     px_cache_section *sections;
     _Atomic uint64_t *checksums; /* [section_count] */
 };
@@ -251,9 +228,6 @@ static void writer_free(px_cache_writer *writer)
     free(writer);
 }
 
-static phlox_status make_room(const char *directory, uint64_t limit, uint64_t needed, const char *source,
-                              phlox_error *error);
-
 phlox_status px_cache_create(const char *directory, uint64_t limit, const px_cache_key *key,
                              px_cache_section *sections, size_t count, px_cache_writer **out,
                              phlox_error *error)
@@ -266,11 +240,11 @@ phlox_status px_cache_create(const char *directory, uint64_t limit, const px_cac
         end = page_up(end + sections[i].size);
     }
     PX_TRY(px_make_directories(directory, error));
-    px_out_clean(directory, is_own_partial);
-    PX_TRY(make_room(directory, limit, end, key->source, error));
+    px_out_clean(directory, px_cache_is_partial);
+    PX_TRY(px_cache_make_room(directory, limit, end, key->source, error));
 
     px_cache_writer *const writer = px_calloc(1, sizeof *writer);
-    char *const path = path_of(directory, key);
+    char *const path = px_cache_path(directory, key);
     phlox_status status = PHLOX_OK;
     if (writer) {
         writer->file.descriptor = -1;
@@ -286,7 +260,7 @@ phlox_status px_cache_create(const char *directory, uint64_t limit, const px_cac
         return status;
     }
     if (count) memcpy(writer->sections, sections, count * sizeof *sections);
-    struct header *const header = &writer->header;
+    px_cache_header *const header = &writer->header;
     memcpy(header->magic, magic, sizeof magic);
     header->version = VERSION;
     header->section_count = (uint32_t)count;
@@ -313,7 +287,7 @@ phlox_status px_cache_write(px_cache_writer *writer, size_t section, uint64_t of
 
 static phlox_status finish(px_cache_writer *writer, phlox_error *error)
 {
-    struct header *const header = &writer->header;
+    px_cache_header *const header = &writer->header;
     const size_t count = header->section_count;
     for (size_t i = 0; i < count; i++)
         writer->sections[i].checksum = atomic_load(&writer->checksums[i]);
@@ -342,359 +316,4 @@ void px_cache_abandon(px_cache_writer *writer)
     if (!writer) return;
     px_out_abandon(&writer->file);
     writer_free(writer);
-}
-
-/* ---- directories --------------------------------------------------------------------------- */
-
-/* The file that says what a directory is: it has the name of the directory that it is in. */
-static char *mark_of(const char *tree)
-{
-    return join(tree, strrchr(tree, '/') + 1);
-}
-
-/* Its section: bytes of the other files where they are those of the beginning, 0 where they grow. */
-static phlox_status write_mark(const char *directory, const px_cache_key *key, bool grows,
-                               phlox_error *error)
-{
-    const uint64_t bytes = grows ? 0 : px_tree_bytes(directory);
-    px_cache_section section = {.name = "bytes", .size = sizeof bytes};
-    px_cache_writer *writer = NULL;
-    PX_TRY(px_cache_create(directory, UINT64_MAX, key, &section, 1, &writer, error));
-    const phlox_status status = px_cache_write(writer, 0, 0, &bytes, sizeof bytes, error);
-    if (status == PHLOX_OK) return px_cache_commit(writer, error);
-    px_cache_abandon(writer);
-    return status;
-}
-
-/* Whether all files are there and as long as they were. */
-static bool is_whole(const char *tree, const px_cache_file *mark)
-{
-    uint64_t bytes;
-    if (mark->count != 1 || mark->sections[0].size != sizeof bytes) return false;
-    memcpy(&bytes, px_cache_data(mark, 0), sizeof bytes);
-    return !bytes || px_tree_bytes(tree) == bytes + mark->map.size;
-}
-
-static bool is_current(const char *path, const px_cache_key *key)
-{
-    px_cache_file mark;
-    if (px_cache_open(path, key, NULL, NULL, &mark, NULL) != PHLOX_OK) return false;
-    const bool whole = is_whole(path, &mark);
-    px_cache_close(&mark);
-    return whole;
-}
-
-static phlox_status make_tree(const char *path, const px_cache_key *key, px_cache_fill_fn *fill,
-                              void *user, phlox_error *error)
-{
-    px_out_directory made;
-    PX_TRY(px_out_directory_open(&made, path, error));
-    phlox_status status = fill ? fill(user, made.temporary, error) : PHLOX_OK;
-    if (status == PHLOX_OK) status = write_mark(made.temporary, key, !fill, error);
-    if (status == PHLOX_OK) return px_out_directory_commit(&made, error);
-    px_out_directory_abandon(&made);
-    return status;
-}
-
-phlox_status px_cache_tree_open(const char *directory, uint64_t limit, const px_cache_key *key,
-                                uint64_t bytes, px_cache_fill_fn *fill, void *user, char **path,
-                                bool *was_there, phlox_error *error)
-{
-    char *const tree = path_of(directory, key);
-    if (!tree) return px_fail_memory(error, strlen(directory));
-    bool is_there = is_current(tree, key);
-    if (was_there) *was_there = is_there;
-    phlox_status status = PHLOX_OK;
-    if (!is_there) {
-        status = px_make_directories(directory, error);
-        px_out_directory_clean(directory, is_own_partial);
-        if (status == PHLOX_OK) status = make_room(directory, limit, bytes, key->source, error);
-        if (status == PHLOX_OK && px_is_directory(tree) && !is_current(tree, key))
-            status = px_remove_tree_at_once(tree, error);
-        if (status == PHLOX_OK) status = make_tree(tree, key, fill, user, error);
-        /* another process may have been faster */
-        if (status != PHLOX_OK && is_current(tree, key)) status = PHLOX_OK;
-    }
-    if (status == PHLOX_OK) *path = tree;
-    else free(tree);
-    return status;
-}
-
-/* ---- care ---------------------------------------------------------------------------------- */
-
-struct listing {
-    struct entry {
-        char *name;
-        uint64_t size;
-        int64_t modified;
-        bool is_tree;
-    } *entries;
-    size_t count, capacity;
-    const char *directory;
-};
-
-static phlox_status add_entry(struct listing *listing, const px_dir_entry *found, bool is_tree,
-                              phlox_error *error)
-{
-    const size_t length = own_name(found->name);
-    if (!length || found->name[length]) return PHLOX_OK;
-    if (listing->count == listing->capacity) {
-        const size_t capacity = listing->capacity * 2 + 16;
-        struct entry *const grown = realloc(listing->entries, capacity * sizeof *grown);
-        if (!grown) return px_fail_memory(error, capacity * sizeof *grown);
-        listing->entries = grown;
-        listing->capacity = capacity;
-    }
-    char *const name = px_strdup(found->name, length);
-    if (!name) return px_fail_memory(error, length);
-    listing->entries[listing->count++] =
-        (struct entry){name, found->size, found->modified, is_tree};
-    return PHLOX_OK;
-}
-
-static phlox_status add_file(void *user, const px_dir_entry *found, phlox_error *error)
-{
-    return add_entry(user, found, false, error);
-}
-
-static phlox_status find_mark(void *user, const px_dir_entry *found, phlox_error *error)
-{
-    (void)error;
-    px_dir_entry *const entry = user;
-    if (strcmp(found->name, entry->name) == 0) entry->modified = found->modified;
-    return PHLOX_OK;
-}
-
-static phlox_status add_tree(void *user, const char *name, phlox_error *error)
-{
-    struct listing *const listing = user;
-    if (!own_name(name)) return PHLOX_OK;
-    char *const path = join(listing->directory, name);
-    if (!path) return px_fail_memory(error, strlen(name));
-    px_dir_entry found = {.name = name, .size = px_tree_bytes(path)};
-    phlox_status status = px_list_directory(path, find_mark, &found, error);
-    free(path);
-    if (status == PHLOX_OK) status = add_entry(listing, &found, true, error);
-    return status;
-}
-
-static int longest_unused_first(const void *left, const void *right)
-{
-    const struct entry *const a = left, *const b = right;
-    return (a->modified > b->modified) - (a->modified < b->modified);
-}
-
-static void listing_free(struct listing *listing)
-{
-    for (size_t i = 0; i < listing->count; i++) free(listing->entries[i].name);
-    free(listing->entries);
-}
-
-static phlox_status list(const char *directory, struct listing *out, phlox_error *error)
-{
-    *out = (struct listing){.directory = directory};
-    phlox_status status = px_list_directory(directory, add_file, out, error);
-    if (status == PHLOX_OK) status = px_list_directories(directory, add_tree, out, error);
-    if (status != PHLOX_OK) {
-        listing_free(out);
-        return status;
-    }
-    if (out->count)
-        qsort(out->entries, out->count, sizeof *out->entries, longest_unused_first);
-    return PHLOX_OK;
-}
-
-static phlox_status remove_entry(const char *path, const struct entry *entry, phlox_error *error)
-{
-    return entry->is_tree ? px_remove_tree_at_once(path, error) : px_remove_file(path, error);
-}
-
-/* An entry that the new one is made from stays. */
-static bool is_source(const char *source, const char *directory, const char *name)
-{
-    char *const path = join(directory, name);
-    char *const real = path ? px_real_path(path) : NULL;
-    const bool is = real && strcmp(source, real) == 0;
-    free(path);
-    free(real);
-    return is;
-}
-
-static phlox_status make_room(const char *directory, uint64_t limit, uint64_t needed, const char *source,
-                              phlox_error *error)
-{
-    if (needed > limit)
-        return px_fail(error, PHLOX_ERROR_ARGUMENT,
-                       "%s: the entry needs %" PRIu64 " bytes and the cache may hold %" PRIu64
-                       "; raise --cache-limit or use --no-cache", directory, needed, limit);
-    struct listing listing;
-    PX_TRY(list(directory, &listing, error));
-    uint64_t sum = needed;
-    for (size_t i = 0; i < listing.count; i++) sum += listing.entries[i].size;
-    for (size_t i = 0; i < listing.count && sum > limit; i++) {
-        if (is_source(source, directory, listing.entries[i].name)) continue;
-        char *const path = join(directory, listing.entries[i].name);
-        if (path && remove_entry(path, &listing.entries[i], NULL) == PHLOX_OK) sum -= listing.entries[i].size;
-        free(path);
-    }
-    listing_free(&listing);
-    return PHLOX_OK;
-}
-
-/* Calls `visit` with the path and entry of each file; owns the loop that list and verify share. */
-static phlox_status for_each(const char *directory,
-                             phlox_status (*visit)(void *user, const char *path,
-                                                   const struct entry *entry, phlox_error *error),
-                             void *user, phlox_error *error)
-{
-    struct listing listing;
-    PX_TRY(list(directory, &listing, error));
-    phlox_status status = PHLOX_OK;
-    for (size_t i = 0; i < listing.count && status == PHLOX_OK; i++) {
-        char *const path = join(directory, listing.entries[i].name);
-        status = path ? visit(user, path, &listing.entries[i], error)
-                      : px_fail_memory(error, strlen(directory));
-        free(path);
-    }
-    listing_free(&listing);
-    return status;
-}
-
-/* The file that has the header of an entry; free() it. */
-static char *header_of(const char *path, const struct entry *entry)
-{
-    return entry->is_tree ? mark_of(path) : px_strdup(path, strlen(path));
-}
-
-struct list_walk {
-    phlox_cache_fn *visit;
-    void *user;
-    bool stopped;
-};
-
-static phlox_status list_one(void *user, const char *path, const struct entry *entry,
-                             phlox_error *error)
-{
-    (void)error;
-    struct list_walk *const walk = user;
-    if (walk->stopped) return PHLOX_OK;
-    px_map map = {0};
-    char *const file = header_of(path, entry);
-    const bool sound = file && px_map_open(file, &map, NULL) == PHLOX_OK && !check_header(&map);
-    free(file);
-    const struct header *const header = (const void *)map.data;
-    const phlox_cache_entry found = {
-        .name = entry->name,
-        .kind = sound ? header->kind : "damaged",
-        .source = sound ? header->source : "",
-        .bytes = entry->size,
-        .used = entry->modified / 1000000000,
-    };
-    walk->stopped = !walk->visit(walk->user, &found);
-    px_map_close(&map);
-    return PHLOX_OK;
-}
-
-phlox_status px_cache_list(const char *directory, phlox_cache_fn *visit, void *user,
-                           phlox_error *error)
-{
-    struct list_walk walk = {visit, user, false};
-    return for_each(directory, list_one, &walk, error);
-}
-
-struct verify_walk {
-    struct checking checking;
-    size_t checked, damaged;
-};
-
-static phlox_status add_size(void *user, const char *path, const struct entry *entry,
-                             phlox_error *error)
-{
-    (void)path, (void)error;
-    ((struct verify_walk *)user)->checking.progress.total += entry->size;
-    return PHLOX_OK;
-}
-
-/* Of a directory the mark is checked, and what it says of the files. */
-static phlox_status verify_tree(struct verify_walk *walk, const char *path, phlox_error *error)
-{
-    char *const file = mark_of(path);
-    px_map map = {0};
-    bool sound = file && px_map_open(file, &map, NULL) == PHLOX_OK && !check_header(&map);
-    if (sound) {
-        const px_cache_file mark = file_of(map);
-        sound = is_whole(path, &mark);
-    }
-    free(file);
-    px_map_close(&map);
-    walk->checked++;
-    walk->damaged += !sound;
-    return sound ? PHLOX_OK : px_remove_tree_at_once(path, error);
-}
-
-static phlox_status verify_one(void *user, const char *path, const struct entry *entry,
-                               phlox_error *error)
-{
-    struct verify_walk *const walk = user;
-    if (entry->is_tree) return verify_tree(walk, path, error);
-    px_map map = {0};
-    phlox_status status = px_map_open(path, &map, error);
-    if (status == PHLOX_ERROR_NOT_FOUND) return PHLOX_OK; /* another process removed it */
-    PX_TRY(status);
-    bool sound = !check_header(&map);
-    if (sound) {
-        const px_cache_file file = file_of(map);
-        status = check_sections(&file, &walk->checking, &sound, error);
-    }
-    if (status == PHLOX_OK) {
-        if (sound) mark_verified(path, &map);
-        else px_remove_mapped(path, &map);
-        walk->checked++;
-        walk->damaged += !sound;
-    }
-    px_map_close(&map);
-    return status;
-}
-
-phlox_status px_cache_verify(const char *directory, phlox_progress_fn *progress,
-                             void *progress_user, size_t *checked, size_t *damaged,
-                             phlox_error *error)
-{
-    struct verify_walk walk = {
-        .checking = {progress, progress_user, {.what = "checking", .is_bytes = true}}};
-    PX_TRY(for_each(directory, add_size, &walk, error));
-    PX_TRY(for_each(directory, verify_one, &walk, error));
-    *checked = walk.checked;
-    *damaged = walk.damaged;
-    return PHLOX_OK;
-}
-
-struct remove_walk {
-    const char *name; /* NULL: all */
-    size_t removed;
-};
-
-static phlox_status remove_one(void *user, const char *path, const struct entry *entry,
-                               phlox_error *error)
-{
-    struct remove_walk *const walk = user;
-    if (walk->name && strcmp(walk->name, entry->name) != 0) return PHLOX_OK;
-    PX_TRY(remove_entry(path, entry, error));
-    walk->removed++;
-    return PHLOX_OK;
-}
-
-phlox_status px_cache_remove(const char *directory, const char *name, size_t *removed,
-                             phlox_error *error)
-{
-    struct remove_walk walk = {name, 0};
-    PX_TRY(for_each(directory, remove_one, &walk, error));
-    *removed = walk.removed;
-    if (name && !walk.removed)
-        return px_fail(error, PHLOX_ERROR_NOT_FOUND,
-                       "%s: no cache entry is called %s; phlox cache ls lists them", directory,
-                       name);
-    px_out_clean(directory, is_own_partial);
-    px_out_directory_clean(directory, is_own_partial);
-    return PHLOX_OK;
 }
