@@ -1,6 +1,5 @@
 #include "device/openvino.h"
 
-#include "base/cache.h"
 #include "device/openvino_model.h"
 #include "engine/plan.h"
 
@@ -29,32 +28,6 @@ static bool counts_places(const char *xml)
     }
     px_map_close(&map);
     return !has_sum;
-}
-
-/* A directory for what the plugin compiles, which it fills and reads. Another driver, another version and
- * another state of the weights begin with an empty one. Without a cache, or where the user names a
- * directory, there is none. */
-static phlox_status set_compile_cache(px_device_model *model, px_openvino_config *config,
-                                      const px_device_options *options, phlox_error *error)
-{
-    const bool is_cpu = strcmp(model->unit, "CPU") == 0;
-    if (is_cpu || !options->cache_dir || model->exported.is_temporary ||
-        px_openvino_get(config, "CACHE_DIR"))
-        return PHLOX_OK;
-    char state[512], driver[64];
-    px_openvino_driver(model, driver, sizeof driver);
-    snprintf(state, sizeof state, "OpenVINO %s, driver %s, %s", model->api.version, driver,
-             model->checkpoint->state);
-    char *const source = px_real_path(model->exported.path);
-    if (!source) return px_fail_memory(error, strlen(model->exported.path));
-    const px_cache_key key = {"compiled", source, state, model->unit};
-    char *path = NULL;
-    phlox_status status = px_cache_tree_open(options->cache_dir, options->user->cache_limit, &key,
-                                             model->info.weight_bytes, NULL, NULL, &path, NULL, error);
-    if (status == PHLOX_OK) status = px_openvino_set(config, "CACHE_DIR", error, "%s", path);
-    free(path);
-    free(source);
-    return status;
 }
 
 /* Units that the NPU's plugin uses in its place round as they are told themselves. */
@@ -87,7 +60,6 @@ static phlox_status load(px_device_model *model, px_openvino_config *config,
     model->window_by_place = desc->sliding_window && desc->sliding_window < desc->max_position &&
                              counts_places(xml);
     model->info.last_logits_only = model->window_by_place; /* a draft that is wrong costs a restart */
-    PX_TRY(set_compile_cache(model, config, options, error));
     PX_TRY(set_exact(model, options->user, error));
     ov_model_t *network = NULL;
     if (api->core_read_model(model->core, xml, bin, &network) != 0)
@@ -95,11 +67,7 @@ static phlox_status load(px_device_model *model, px_openvino_config *config,
     phlox_status status = read_types(model, network, error);
     px_error_prefix(error, status, "%s", xml);
     if (status == PHLOX_OK)
-        status = px_openvino_compile_watched(model, network, config, options->user, error);
-    if (status == PHLOX_ERROR_DEVICE && model->npu.reuses) { /* which is not everywhere */
-        px_openvino_npu_no_reuse(model, config);
-        status = px_openvino_compile_watched(model, network, config, options->user, error);
-    }
+        status = px_openvino_compile_network(model, network, config, options, error);
     api->model_free(network);
     return status;
 }
@@ -216,6 +184,7 @@ static phlox_status start(px_device_model *model, px_openvino_config *config,
 {
     PX_TRY(px_openvino_configure(config, options->user, model->unit, error));
     const char *const others = px_openvino_get(config, "NPUW_DEVICES");
+    model->overflow = px_openvino_overflow(config, model->is_npu);
     model->is_borrowed = model->is_npu && others && !strstr(others, "NPU");
     PX_TRY(px_openvino_start(options->user, &model->api, &model->core, error));
     PX_TRY(px_openvino_check_unit(model, error));

@@ -56,6 +56,20 @@ void px_openvino_unset(px_openvino_config *config, const char *key)
     config->properties[i] = config->properties[--config->count];
 }
 
+char *px_openvino_config_text(const px_openvino_config *config, const char *unit, const char *word)
+{
+    size_t size = strlen(unit) + strlen(word) + sizeof "; ; ";
+    for (size_t i = 0; i < config->count; i++)
+        size += strlen(config->properties[i].key) + strlen(config->properties[i].value) + sizeof "=; ";
+    char *const text = malloc(size);
+    if (!text) return NULL;
+    size_t used = (size_t)snprintf(text, size, "%s; %s; ", unit, word);
+    for (size_t i = 0; i < config->count; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s=%s; ", config->properties[i].key,
+                                 (const char *)config->properties[i].value);
+    return text;
+}
+
 void px_openvino_config_free(px_openvino_config *config)
 {
     for (size_t i = 0; i < config->count; i++)
@@ -65,13 +79,16 @@ void px_openvino_config_free(px_openvino_config *config)
 
 /* ---- what is set --------------------------------------------------------------------------- */
 
-static phlox_status set_kv_cache(px_openvino_config *config, const phlox_model_options *user,
+/* Of integers the NPU's plugin makes a cache that it cannot fill: OpenVINO 2026.4 fails at the first token,
+ * or gives logits that are not finite. */
+static phlox_status set_kv_cache(px_openvino_config *config, const phlox_model_options *user, bool is_npu,
                                  phlox_error *error)
 {
     static const char *const words[] = {[PHLOX_KV_F32] = "f32", [PHLOX_KV_F16] = "f16",
                                         [PHLOX_KV_INT8] = "u8", [PHLOX_KV_INT4] = "u4"};
     if (user->kv_cache == PHLOX_KV_DEFAULT && !user->exact) return PHLOX_OK;
     const phlox_kv_cache kv_cache = user->kv_cache == PHLOX_KV_DEFAULT ? PHLOX_KV_F32 : user->kv_cache;
+    if (is_npu && kv_cache != PHLOX_KV_F32 && kv_cache != PHLOX_KV_F16) return PHLOX_OK;
     return px_openvino_set(config, "KV_CACHE_PRECISION", error, "%s", words[kv_cache]);
 }
 
@@ -84,7 +101,7 @@ static phlox_status set_defaults(px_openvino_config *config, const phlox_model_o
         PX_TRY(px_openvino_set(config, "NUM_STREAMS", error, "1"));
     if (is_cpu && user->threads)
         PX_TRY(px_openvino_set(config, "INFERENCE_NUM_THREADS", error, "%d", user->threads));
-    PX_TRY(set_kv_cache(config, user, error));
+    PX_TRY(set_kv_cache(config, user, is_npu, error));
     if (is_npu) return px_openvino_npu_configure(config, user, error);
     if (!user->exact) return PHLOX_OK;
     PX_TRY(px_openvino_set(config, "INFERENCE_PRECISION_HINT", error, "f32"));
@@ -123,4 +140,19 @@ phlox_status px_openvino_configure(px_openvino_config *config, const phlox_model
 {
     PX_TRY(set_defaults(config, user, unit, error));
     return set_users(config, user, error);
+}
+
+const char *px_openvino_overflow(const px_openvino_config *config, bool is_npu)
+{
+    const char *const cache = px_openvino_get(config, "KV_CACHE_PRECISION");
+    const char *const precision = px_openvino_get(config, "INFERENCE_PRECISION_HINT");
+    if (is_npu && cache && strcmp(cache, "f32") != 0 && strcmp(cache, "f16") != 0)
+        return "the NPU's plugin keeps keys and values as float16 or float32; leave out --ov-config "
+               "KV_CACHE_PRECISION";
+    if (is_npu)
+        return "they overflow float16, which the NPU computes with; --device cpu computes with float32";
+    if (!precision || strcmp(precision, "f32") != 0)
+        return "they overflow what the unit computes with; --ov-config INFERENCE_PRECISION_HINT=f32 makes "
+               "that float32";
+    return "they overflow what the unit computes with; try --device cpu";
 }

@@ -39,6 +39,7 @@ struct px_device_model {
     px_monitor *steps; /* held by the step that runs */
     px_device_info info;
     char unit[64], phase[96]; /* "GPU.0", "compiling for openvino:GPU.0" */
+    const char *overflow; /* what logits that are not finite come from, and what helps */
     ov_element_type_e i64, i32;
     bool is_npu;
     bool is_borrowed;     /* the NPU's plugin works on other units, as NPUW_DEVICES=CPU asks */
@@ -87,17 +88,23 @@ phlox_status px_openvino_set(px_openvino_config *config, const char *key, phlox_
 void px_openvino_unset(px_openvino_config *config, const char *key);
 /* The value of a key, or NULL. */
 const char *px_openvino_get(const px_openvino_config *config, const char *key);
+/* Two words and the properties, as a key of the cache has them: "NPU; exact; KEY=VALUE; ". free() it; NULL
+ * without memory. */
+char *px_openvino_config_text(const px_openvino_config *config, const char *unit, const char *word);
 /* What phlox sets for the unit, and what the user set over it. */
 phlox_status px_openvino_configure(px_openvino_config *config, const phlox_model_options *user,
                                    const char *unit, phlox_error *error);
+/* What logits that are not finite come from with these properties, and what helps. */
+const char *px_openvino_overflow(const px_openvino_config *config, bool is_npu);
 void px_openvino_config_free(px_openvino_config *config);
 
 /* ---- openvino_compile.c -------------------------------------------------------------------- */
 
-/* Compiles model->compiled, and reports that it does. */
-phlox_status px_openvino_compile_watched(px_device_model *model, const ov_model_t *network,
-                                         const px_openvino_config *config,
-                                         const phlox_model_options *user, phlox_error *error);
+/* Compiles model->compiled, and reports that it does. What the plugin compiles is kept in phlox's cache, or
+ * where the user's CACHE_DIR says. May take back from `config` what the plugin cannot. */
+phlox_status px_openvino_compile_network(px_device_model *model, const ov_model_t *network,
+                                         px_openvino_config *config, const px_device_options *options,
+                                         phlox_error *error);
 
 /* ---- openvino_request.c -------------------------------------------------------------------- */
 

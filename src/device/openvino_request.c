@@ -1,4 +1,5 @@
 #include "device/openvino_model.h"
+#include "engine/weights.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -90,11 +91,13 @@ static phlox_status copy_rows(const px_device_model *model, const ov_tensor_t *t
                        "last %zu positions, %zu each, are needed; export it anew with phlox export "
                        "openvino", model->exported.path, size, bytes, count + behind, vocab);
     memcpy(out, (const float *)data + (rows - behind - count) * vocab, count * vocab * sizeof(float));
-    for (size_t i = 0; i < count * vocab; i++)
-        if (!isfinite(out[i]))
-            return px_fail(error, PHLOX_ERROR_DEVICE,
-                           "openvino:%s: the logits are not finite; where the unit computes with "
-                           "float16, --ov-config INFERENCE_PRECISION_HINT=f32 helps", model->unit);
+    for (size_t i = 0; i < count * vocab; i++) {
+        if (isfinite(out[i])) continue;
+        PX_TRY(px_weights_check(model->checkpoint, error));
+        return px_fail(error, PHLOX_ERROR_DEVICE,
+                       "openvino:%s: the logits are not finite although the weights are: %s", model->unit,
+                       model->overflow);
+    }
     return PHLOX_OK;
 }
 

@@ -520,6 +520,51 @@ static void takes_several_at_a_time(void **state)
     free(got);
 }
 
+/* The logits behind a text of which the second half is read in steps, [vocab]; free() them. */
+static float *stepped_logits(const phlox_model_options *options, size_t *vocab, phlox_status *status)
+{
+    phlox_error error;
+    int32_t ids[100];
+    phlox_model *model = open_builtin(options);
+    phlox_session *session = new_session(model);
+    *vocab = (size_t)family_vocab(model);
+    make_ids(ids, PX_COUNT(ids), (int32_t)*vocab);
+    float *const logits = calloc(*vocab, sizeof *logits);
+    assert_non_null(logits);
+    *status = phlox_session_append(session, ids, PX_COUNT(ids), NULL, NULL, NULL, &error);
+    if (*status == PHLOX_OK) memcpy(logits, phlox_session_logits(session), *vocab * sizeof *logits);
+    phlox_session_close(&session);
+    phlox_model_close(&model);
+    return logits;
+}
+
+/* With a cache of integers the plugin fails or gives wrong logits. What it compiled for that is not what a run
+ * without it finds in phlox's cache. */
+static void properties_that_spoil(void **state)
+{
+    (void)state;
+    char cache[TEST_PATH];
+    size_t vocab;
+    phlox_status status;
+    test_directory(cache);
+    phlox_model_options options = options_for_npu();
+    float *const wanted = stepped_logits(&options, &vocab, &status);
+    assert_int_equal(status, PHLOX_OK);
+    options.no_cache = false;
+    options.cache_dir = cache;
+    options.ov_config[options.ov_config_count++] = "KV_CACHE_PRECISION=u8";
+    float *const spoilt = stepped_logits(&options, &vocab, &status);
+    assert_true(status != PHLOX_OK || memcmp(spoilt, wanted, vocab * sizeof *wanted) != 0);
+    options.ov_config_count--;
+    float *const got = stepped_logits(&options, &vocab, &status);
+    assert_int_equal(status, PHLOX_OK);
+    test_close("behind one that was spoilt", got, wanted, vocab, exact_tolerance);
+    free(wanted);
+    free(spoilt);
+    free(got);
+    test_remove(cache);
+}
+
 /* Without --exact: bf16 or float16 arithmetic and cache. What was seen, with bf16, is 0.1. */
 static void default_settings(void **state)
 {
@@ -548,6 +593,7 @@ int main(void)
         cmocka_unit_test(goes_on),
         cmocka_unit_test(grows),
         cmocka_unit_test(takes_several_at_a_time),
+        cmocka_unit_test(properties_that_spoil),
         cmocka_unit_test(default_settings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -234,6 +234,17 @@ static void properties(void **state)
     *plain = 0;
     check_properties(&options, wanted);
     play("npu");
+    static const struct {
+        phlox_kv_cache asked;
+        const char *given;
+    } caches[] = {{PHLOX_KV_F32, "KV_CACHE_PRECISION=f32\n"}, {PHLOX_KV_F16, "KV_CACHE_PRECISION=f16\n"}};
+    options.max_prompt_len = 256;
+    for (size_t i = 0; i < PX_COUNT(caches); i++) {
+        options.kv_cache = caches[i].asked;
+        snprintf(wanted, sizeof wanted, "PERFORMANCE_HINT=LATENCY\n%s%sNPUW_LLM_MAX_PROMPT_LEN=256\n"
+                 "NPUW_LLM_MIN_RESPONSE_LEN=128\n", caches[i].given, strchr(fixed, '\n') + 1);
+        check_properties(&options, wanted);
+    }
     options = options_for("npu", WHOLE);
     options.max_prompt_len = 2048;
     options.prefill_hint = "STATIC";
@@ -275,6 +286,27 @@ static void keeps_compiles(void **state)
     read_cache_dir(first);
     assert_true(strncmp(first, cache, strlen(cache)) == 0);
     test_write_text(first, "blob", "of driver 1");
+    MUST(try_open(&options, &error));
+    read_cache_dir(again);
+    assert_string_equal(again, first);
+    assert_true(test_exists(test_path(blob, "%s/blob", first)));
+    char others[3][TEST_PATH]; /* nor do other properties, whoever sets them; they have one of their own each */
+    options.ov_config[options.ov_config_count++] = "KV_CACHE_PRECISION=u8";
+    MUST(try_open(&options, &error));
+    read_cache_dir(others[0]);
+    options.ov_config_count = 0;
+    options.generate_hint = "BEST_PERF";
+    MUST(try_open(&options, &error));
+    read_cache_dir(others[1]);
+    options.generate_hint = NULL;
+    play("npu=1,no-reuse"); /* what the plugin does not take is not among them */
+    MUST(try_open(&options, &error));
+    read_cache_dir(others[2]);
+    play("npu=1");
+    for (size_t i = 0; i < PX_COUNT(others); i++) {
+        assert_false(test_exists(test_path(blob, "%s/blob", others[i])));
+        for (size_t j = 0; j < i; j++) assert_string_not_equal(others[i], others[j]);
+    }
     MUST(try_open(&options, &error));
     read_cache_dir(again);
     assert_string_equal(again, first);
@@ -367,14 +399,16 @@ static void older_interfaces(void **state)
     }
 }
 
-static void calls_fail(const char *device, const char *what, phlox_status status, const char *word)
+static void calls_fail(const char *device, const char *setting, const char *what, phlox_status status,
+                       const char *word)
 {
     phlox_error error;
     char words[64];
     snprintf(words, sizeof words, "npu,%s", what);
     play(words);
     phlox_model_options options = options_for(device, WHOLE);
-    options.max_prompt_len = options.min_response_len = 64;
+    options.ov_config_count = setting != NULL;
+    options.ov_config[0] = setting;
     phlox_model *model = open_model(&options);
     phlox_session *session = new_session(model);
     append(session, ids, 8);
@@ -397,15 +431,19 @@ static void failing_calls(void **state)
     (void)state;
     static const char *const devices[] = {"openvino:CPU", "openvino:NPU"};
     for (size_t i = 0; i < PX_COUNT(devices); i++) {
-        calls_fail(devices[i], "infer=3", PHLOX_ERROR_DEVICE, "the plugin threw");
-        calls_fail(devices[i], "nan=3", PHLOX_ERROR_DEVICE, "not finite");
+        calls_fail(devices[i], NULL, "infer=3", PHLOX_ERROR_DEVICE, "the plugin threw");
+        calls_fail(devices[i], NULL, "nan=3", PHLOX_ERROR_DEVICE,
+                   i ? "--device cpu" : "--ov-config INFERENCE_PRECISION_HINT=f32");
     }
+    calls_fail(devices[0], "INFERENCE_PRECISION_HINT=f32", "nan=3", PHLOX_ERROR_DEVICE, "try --device cpu");
+    calls_fail(devices[1], "KV_CACHE_PRECISION=u8", "nan=3", PHLOX_ERROR_DEVICE,
+               "leave out --ov-config KV_CACHE_PRECISION");
 }
 
 static void vanished_unit(void **state)
 {
     (void)state;
-    calls_fail("openvino:NPU", "gone=3", PHLOX_ERROR_DEVICE, "phlox devices");
+    calls_fail("openvino:NPU", NULL, "gone=3", PHLOX_ERROR_DEVICE, "phlox devices");
 }
 
 static void other_logits(void **state)
