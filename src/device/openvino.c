@@ -172,6 +172,7 @@ static phlox_status openvino_estimate(const px_checkpoint *checkpoint,
 {
     phlox_model_options chosen = *options->user;
     const bool is_npu = px_openvino_is_npu(options->unit);
+    PX_TRY(px_openvino_check_options(options->user, options->unit, error));
     PX_TRY(choose_weights(checkpoint, is_npu, &chosen, error));
     PX_TRY(describe(checkpoint, &chosen, out, error));
     return is_npu ? estimate_limits(checkpoint, &chosen, out, error) : PHLOX_OK;
@@ -211,6 +212,7 @@ static phlox_status open_model(px_device_model *model, const px_device_options *
     px_openvino_config *const config = px_calloc(1, sizeof *config);
     phlox_status status =
         model->steps && config ? PHLOX_OK : px_fail_memory(error, sizeof *config);
+    if (status == PHLOX_OK) status = px_openvino_check_options(&chosen, model->unit, error);
     if (status == PHLOX_OK) status = choose_weights(model->checkpoint, model->is_npu, &chosen, error);
     if (status == PHLOX_OK) status = describe(model->checkpoint, &chosen, &model->info, error);
     if (status == PHLOX_OK) status = start(model, config, &with_chosen, error);

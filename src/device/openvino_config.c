@@ -77,6 +77,40 @@ void px_openvino_config_free(px_openvino_config *config)
     config->count = 0;
 }
 
+/* ---- what is not for the unit --------------------------------------------------------------- */
+
+static bool is_integer(phlox_kv_cache kv_cache)
+{
+    return kv_cache == PHLOX_KV_INT8 || kv_cache == PHLOX_KV_INT4;
+}
+
+phlox_status px_openvino_check_options(const phlox_model_options *user, const char *unit, phlox_error *error)
+{
+    if (!user->device || strcmp(user->device, "auto") == 0) return PHLOX_OK;
+    const bool is_npu = px_openvino_is_npu(unit);
+    const struct {
+        const char *name, *owner;
+        bool is_given;
+    } others[] = {
+        {"huge-pages", "phlox's own engine (--device cpu)", user->huge_pages != PHLOX_HUGE_AUTO},
+        {"cpu-mask", "phlox's own engine (--device cpu)", user->cpu_mask != 0},
+        {"max-prompt-len", "an NPU (--device openvino:NPU)", !is_npu && user->max_prompt_len},
+        {"min-response-len", "an NPU (--device openvino:NPU)", !is_npu && user->min_response_len},
+        {"prefill-hint", "an NPU (--device openvino:NPU)", !is_npu && user->prefill_hint},
+        {"generate-hint", "an NPU (--device openvino:NPU)", !is_npu && user->generate_hint},
+    };
+    for (size_t i = 0; i < PX_COUNT(others); i++)
+        if (others[i].is_given)
+            return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
+                           "--%s is for %s, and openvino:%s does not have it; leave it out", others[i].name,
+                           others[i].owner, unit);
+    if (is_npu && is_integer(user->kv_cache))
+        return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
+                       "--kv-cache %s: openvino:%s keeps keys and values as float16, or with --kv-cache f32 as "
+                       "float32; leave it out", user->kv_cache == PHLOX_KV_INT8 ? "int8" : "int4", unit);
+    return PHLOX_OK;
+}
+
 /* ---- what is set --------------------------------------------------------------------------- */
 
 /* Of integers the NPU's plugin makes a cache that it cannot fill: OpenVINO 2026.4 fails at the first token,
@@ -88,7 +122,7 @@ static phlox_status set_kv_cache(px_openvino_config *config, const phlox_model_o
                                         [PHLOX_KV_INT8] = "u8", [PHLOX_KV_INT4] = "u4"};
     if (user->kv_cache == PHLOX_KV_DEFAULT && !user->exact) return PHLOX_OK;
     const phlox_kv_cache kv_cache = user->kv_cache == PHLOX_KV_DEFAULT ? PHLOX_KV_F32 : user->kv_cache;
-    if (is_npu && kv_cache != PHLOX_KV_F32 && kv_cache != PHLOX_KV_F16) return PHLOX_OK;
+    if (is_npu && is_integer(kv_cache)) return PHLOX_OK;
     return px_openvino_set(config, "KV_CACHE_PRECISION", error, "%s", words[kv_cache]);
 }
 

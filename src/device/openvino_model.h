@@ -91,6 +91,9 @@ const char *px_openvino_get(const px_openvino_config *config, const char *key);
 /* Two words and the properties, as a key of the cache has them: "NPU; exact; KEY=VALUE; ". free() it; NULL
  * without memory. */
 char *px_openvino_config_text(const px_openvino_config *config, const char *unit, const char *word);
+/* Fails for options of the user that the unit has no use for, where they name it: one that is chosen or tried may
+ * be given what is for others. */
+phlox_status px_openvino_check_options(const phlox_model_options *user, const char *unit, phlox_error *error);
 /* What phlox sets for the unit, and what the user set over it. */
 phlox_status px_openvino_configure(px_openvino_config *config, const phlox_model_options *user,
                                    const char *unit, phlox_error *error);

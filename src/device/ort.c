@@ -181,7 +181,9 @@ static phlox_status open_directory(px_device_model *model, const char *directory
     limit_to_window(model);
     PX_TRY(create_model(model, directory, user, error));
     PX_TRY(px_ort_provider_check(&model->api, model->model, &model->provider, error));
+    const uint64_t numbers = model->info.kv_bytes_per_token;
     PX_TRY(px_ort_probe(model, error));
+    PX_TRY(px_ort_check_options(user, model->device, (size_t)(model->info.kv_bytes_per_token / numbers), error));
     PX_TRY(make_choice(model, error));
     set_capacity(model, user);
     model->info.most_context = model->context_length;
@@ -215,6 +217,13 @@ static phlox_status describe_exported(px_device_model *model, const phlox_model_
     return status;
 }
 
+/* Bytes of a number of keys and values; a directory that is used where it lies says it when it runs. */
+static size_t kv_bytes(const px_checkpoint *checkpoint, const px_ort_provider *provider)
+{
+    if (strcmp(checkpoint->form, "onnx") == 0) return 0;
+    return provider->graph == PHLOX_PROVIDER_CPU ? sizeof(float) : sizeof(uint16_t);
+}
+
 static phlox_status open_model(px_device_model *model, const px_device_options *options, phlox_error *error)
 {
     const phlox_model_options *const user = options->user;
@@ -222,6 +231,7 @@ static phlox_status open_model(px_device_model *model, const px_device_options *
     if (!model->steps) return px_fail_memory(error, 64);
     px_ort_provider_of(options->unit, &model->provider);
     snprintf(model->device, sizeof model->device, "ort:%s", options->unit);
+    PX_TRY(px_ort_check_options(user, model->device, kv_bytes(model->checkpoint, &model->provider), error));
     PX_TRY(px_ort_api_open(user->ort_library, model->provider.name, &model->api, error));
     PX_TRY(open_exported(model, options, error));
     PX_TRY(describe_exported(model, user, error));
@@ -267,7 +277,10 @@ static phlox_status ort_estimate(const px_checkpoint *checkpoint, const px_devic
                                  px_device_info *out, phlox_error *error)
 {
     px_ort_provider provider;
+    char device[48];
     px_ort_provider_of(options->unit, &provider);
+    snprintf(device, sizeof device, "ort:%s", options->unit);
+    PX_TRY(px_ort_check_options(options->user, device, kv_bytes(checkpoint, &provider), error));
     *out = (px_device_info){0};
     PX_TRY(describe(checkpoint, options->user, out, error));
     out->kv_bytes_per_token *= provider.graph == PHLOX_PROVIDER_CPU ? sizeof(float) : sizeof(uint16_t);

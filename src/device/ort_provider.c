@@ -61,6 +61,47 @@ bool px_ort_setting(const char *setting, char *key, size_t size, const char **va
     return true;
 }
 
+/* ---- options that are for others ------------------------------------------------------------ */
+
+static phlox_status check_kv_cache(const phlox_model_options *user, const char *device, size_t kv_bytes,
+                                   phlox_error *error)
+{
+    static const char *const words[] = {[PHLOX_KV_F32] = "f32", [PHLOX_KV_F16] = "f16",
+                                        [PHLOX_KV_INT8] = "int8", [PHLOX_KV_INT4] = "int4"};
+    const phlox_kv_cache asked = user->kv_cache;
+    const bool can_be = asked == PHLOX_KV_DEFAULT || (asked == PHLOX_KV_F32 && kv_bytes != sizeof(uint16_t)) ||
+                        (asked == PHLOX_KV_F16 && kv_bytes != sizeof(float));
+    if (can_be) return PHLOX_OK;
+    return px_fail(error, PHLOX_ERROR_UNSUPPORTED, "--kv-cache %s: %s keeps keys and values as %s; leave it out",
+                   words[asked], device,
+                   !kv_bytes                   ? "the graph has them, float32 or float16"
+                   : kv_bytes == sizeof(float) ? "float32"
+                                               : "float16");
+}
+
+phlox_status px_ort_check_options(const phlox_model_options *user, const char *device, size_t kv_bytes,
+                                  phlox_error *error)
+{
+    if (!user->device || strcmp(user->device, "auto") == 0) return PHLOX_OK;
+    const struct {
+        const char *name, *owner;
+        bool is_given;
+    } others[] = {
+        {"huge-pages", "phlox's own engine (--device cpu)", user->huge_pages != PHLOX_HUGE_AUTO},
+        {"cpu-mask", "phlox's own engine (--device cpu)", user->cpu_mask != 0},
+        {"max-prompt-len", "an NPU (--device openvino:NPU)", user->max_prompt_len != 0},
+        {"min-response-len", "an NPU (--device openvino:NPU)", user->min_response_len != 0},
+        {"prefill-hint", "an NPU (--device openvino:NPU)", user->prefill_hint != NULL},
+        {"generate-hint", "an NPU (--device openvino:NPU)", user->generate_hint != NULL},
+    };
+    for (size_t i = 0; i < PX_COUNT(others); i++)
+        if (others[i].is_given)
+            return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
+                           "--%s is for %s, and %s does not have it; leave it out", others[i].name,
+                           others[i].owner, device);
+    return check_kv_cache(user, device, kv_bytes, error);
+}
+
 /* ---- configuration ------------------------------------------------------------------------- */
 
 /* Options of the session, and not of its provider, have names of this beginning. */

@@ -19,6 +19,11 @@ typedef struct px_ort_provider {
 void px_ort_provider_of(const char *unit, px_ort_provider *out);
 bool px_ort_is_cpu(const px_ort_provider *provider);
 
+/* Fails for options of the user that the provider has no use for, where they name it: one that is chosen or tried
+ * may be given what is for others. `device`: "ort:cuda"; `kv_bytes`: of a number of keys and values; 0: not known yet. */
+phlox_status px_ort_check_options(const phlox_model_options *user, const char *device, size_t kv_bytes,
+                                  phlox_error *error);
+
 /* "KEY=VALUE" of the user split; false without a key. */
 bool px_ort_setting(const char *setting, char *key, size_t size, const char **value);
 

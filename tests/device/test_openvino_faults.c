@@ -263,6 +263,87 @@ static void properties(void **state)
     check_properties(&options, wanted);
 }
 
+static void refuses(phlox_model_options options, const char *word)
+{
+    phlox_error error;
+    for (int i = 0; i < 2; i++) { /* describing a model is as good as opening it */
+        options.describe_only = i;
+        MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_UNSUPPORTED, word);
+        assert_non_null(strstr(error.message, "leave it out"));
+        assert_non_null(strstr(error.message, options.device));
+    }
+}
+
+/* Options that the named device would not heed. */
+static void options_of_others(void **state)
+{
+    (void)state;
+    static const struct {
+        phlox_model_options options;
+        const char *word;
+        bool is_of_npu;
+    } cases[] = {
+        {{.max_prompt_len = 64}, "--max-prompt-len", true},
+        {{.min_response_len = 64}, "--min-response-len", true},
+        {{.prefill_hint = "STATIC"}, "--prefill-hint", true},
+        {{.generate_hint = "BEST_PERF"}, "--generate-hint", true},
+        {{.huge_pages = PHLOX_HUGE_OFF}, "--huge-pages", false},
+        {{.huge_pages = PHLOX_HUGE_ON}, "--huge-pages", false},
+        {{.cpu_mask = 1}, "--cpu-mask", false},
+    };
+    play("npu");
+    for (size_t i = 0; i < PX_COUNT(cases); i++) {
+        phlox_error error;
+        px_checkpoint *checkpoint = NULL;
+        phlox_model_options options = options_for("openvino:CPU", WHOLE);
+        options.max_prompt_len = cases[i].options.max_prompt_len;
+        options.min_response_len = cases[i].options.min_response_len;
+        options.prefill_hint = cases[i].options.prefill_hint;
+        options.generate_hint = cases[i].options.generate_hint;
+        options.huge_pages = cases[i].options.huge_pages;
+        options.cpu_mask = cases[i].options.cpu_mask;
+        refuses(options, cases[i].word);
+        /* a device that is tried or chosen is not named */
+        static const char *const unnamed[] = {NULL, "auto"};
+        MUST(px_checkpoint_open(FAMILY "/f32", &checkpoint, &error));
+        for (size_t u = 0; u < PX_COUNT(unnamed); u++) {
+            options.device = unnamed[u];
+            const px_device_options tried = {.user = &options, .unit = "CPU"};
+            px_device_model *model = NULL;
+            MUST(px_device_openvino.open(checkpoint, &tried, &model, &error));
+            px_device_openvino.close(model);
+        }
+        px_checkpoint_close(&checkpoint);
+        options.device = "openvino:NPU";
+        if (cases[i].is_of_npu) MUST(try_open(&options, &error));
+        else refuses(options, cases[i].word);
+    }
+}
+
+static void caches_of_the_npu(void **state)
+{
+    (void)state;
+    phlox_error error;
+    play("npu");
+    phlox_model_options options = options_for("openvino:NPU", WHOLE);
+    options.kv_cache = PHLOX_KV_INT8;
+    refuses(options, "--kv-cache int8: openvino:NPU keeps keys and values as float16");
+    options.kv_cache = PHLOX_KV_INT4;
+    refuses(options, "--kv-cache int4");
+    options.kv_cache = PHLOX_KV_INT8; /* where it is not named it works with what it has */
+    options.device = "auto";
+    px_checkpoint *checkpoint = NULL;
+    px_device_model *model = NULL;
+    const px_device_options tried = {.user = &options, .unit = "NPU"};
+    MUST(px_checkpoint_open(FAMILY "/f32", &checkpoint, &error));
+    MUST(px_device_openvino.open(checkpoint, &tried, &model, &error));
+    px_device_openvino.close(model);
+    px_checkpoint_close(&checkpoint);
+    char *const given = note("properties");
+    assert_null(strstr(given, "KV_CACHE_PRECISION"));
+    free(given);
+}
+
 /* The directory that the plugin was given to keep what it compiles; "" for none. */
 static void read_cache_dir(char out[TEST_PATH])
 {
@@ -407,8 +488,7 @@ static void calls_fail(const char *device, const char *setting, const char *what
     snprintf(words, sizeof words, "npu,%s", what);
     play(words);
     phlox_model_options options = options_for(device, WHOLE);
-    options.ov_config_count = setting != NULL;
-    options.ov_config[0] = setting;
+    if (setting) options.ov_config[options.ov_config_count++] = setting;
     phlox_model *model = open_model(&options);
     phlox_session *session = new_session(model);
     append(session, ids, 8);
@@ -610,7 +690,7 @@ int main(void)
         TEST(bad_libraries),     TEST(units),           TEST(compiles_fail),    TEST(properties),
         TEST(keeps_compiles),    TEST(two_processes),   TEST(older_interfaces), TEST(failing_calls),
         TEST(other_logits),      TEST(sequences_on_cpu), TEST(sequences_on_npu), TEST(starts_afresh),
-        TEST(limits_of_the_npu), TEST(weights_of_the_npu),
+        TEST(limits_of_the_npu), TEST(weights_of_the_npu), TEST(options_of_others), TEST(caches_of_the_npu),
         TEST(vanished_unit), /* last: it stays away */
 #undef TEST
     };

@@ -258,6 +258,55 @@ static void the_device_that_was_asked_for(void **state)
     fails_to_open(&options, PHLOX_ERROR_ARGUMENT, "CPU provider has no options");
 }
 
+/* Options that the named device would not heed, whether the model is opened or only described. */
+static void options_of_others(void **state)
+{
+    (void)state;
+    static const char *const half[] = {"session.fake.half=1"};
+    static const struct {
+        phlox_model_options options;
+        const char *word;
+        bool is_seen_late; /* when the graph runs */
+    } cases[] = {
+        {{.max_prompt_len = 64}, "--max-prompt-len", false},
+        {{.min_response_len = 64}, "--min-response-len", false},
+        {{.prefill_hint = "STATIC"}, "--prefill-hint", false},
+        {{.generate_hint = "BEST_PERF"}, "--generate-hint", false},
+        {{.huge_pages = PHLOX_HUGE_OFF}, "--huge-pages", false},
+        {{.cpu_mask = 1}, "--cpu-mask", false},
+        {{.kv_cache = PHLOX_KV_INT8}, "--kv-cache int8: ort:cpu keeps keys and values as float32", false},
+        {{.kv_cache = PHLOX_KV_F16}, "--kv-cache f16: ort:cpu keeps keys and values as float32", false},
+        {{.kv_cache = PHLOX_KV_F32, .ort_config_count = 1}, "--kv-cache f32: ort:cpu keeps keys and values as float16",
+         true},
+    };
+    for (size_t i = 0; i < PX_COUNT(cases); i++) {
+        phlox_error error;
+        px_checkpoint *checkpoint = NULL;
+        px_device_model *model = NULL;
+        phlox_model_options options = fake_options(half, cases[i].options.ort_config_count);
+        options.max_prompt_len = cases[i].options.max_prompt_len;
+        options.min_response_len = cases[i].options.min_response_len;
+        options.prefill_hint = cases[i].options.prefill_hint;
+        options.generate_hint = cases[i].options.generate_hint;
+        options.huge_pages = cases[i].options.huge_pages;
+        options.cpu_mask = cases[i].options.cpu_mask;
+        options.kv_cache = cases[i].options.kv_cache;
+        fails_to_open(&options, PHLOX_ERROR_UNSUPPORTED, cases[i].word);
+        options.describe_only = true;
+        if (!cases[i].is_seen_late) fails_to_open(&options, PHLOX_ERROR_UNSUPPORTED, cases[i].word);
+        options.device = "auto"; /* one that is tried or chosen is not named */
+        const px_device_options tried = {.user = &options, .unit = "cpu"};
+        MUST(px_checkpoint_open(MEMBER, &checkpoint, &error));
+        MUST(px_device_ort.open(checkpoint, &tried, &model, &error));
+        px_device_ort.close(model);
+        px_checkpoint_close(&checkpoint);
+    }
+    phlox_model_options options = fake_options(NULL, 0);
+    options.kv_cache = PHLOX_KV_F32;
+    phlox_model *model = family_open(MEMBER, &options);
+    phlox_model_close(&model);
+}
+
 /* The member's window is 9 tokens. */
 static void directml_has_no_window(void **state)
 {
@@ -496,6 +545,7 @@ int main(void)
         cmocka_unit_test(what_is_lost_is_read_again),
         cmocka_unit_test(libraries_that_cannot_be_used),
         cmocka_unit_test(the_device_that_was_asked_for),
+        cmocka_unit_test(options_of_others),
         cmocka_unit_test(directml_has_no_window),
         cmocka_unit_test(a_model_that_cannot_be_made),
         cmocka_unit_test(an_append_that_fails),

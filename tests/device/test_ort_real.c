@@ -314,6 +314,15 @@ static void directories_where_they_lie(void **state)
         phlox_model_close(&model);
         most[exact] = difference(path, options, ids, PX_COUNT(ids));
     }
+    /* a directory that is used where it lies says what its cache is when it runs */
+    phlox_model *model = NULL;
+    options = ort_options("ort:cpu");
+    options.kv_cache = PHLOX_KV_F16;
+    MUST_FAIL(phlox_model_open(path, &options, &model, &error), PHLOX_ERROR_UNSUPPORTED,
+              "--kv-cache f16: ort:cpu keeps keys and values as float32");
+    options.kv_cache = PHLOX_KV_F32;
+    model = family_open(path, &options);
+    phlox_model_close(&model);
     if (!(most[1] <= exact_bound && most[0] > 10 * exact_bound && most[0] <= 0.5))
         fail_msg("logits differ by %g, exact by %g", most[0], most[1]);
     test_remove(parent);
