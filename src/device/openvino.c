@@ -262,7 +262,8 @@ static void openvino_sequence_free(px_sequence *sequence)
 {
     if (!sequence) return;
     px_openvino_restart(sequence);
-    if (sequence->model->npu.owner == sequence) sequence->model->npu.owner = NULL;
+    px_sequence *owner = sequence; /* unless a step has given the request to another meanwhile */
+    atomic_compare_exchange_strong(&sequence->model->npu.owner, &owner, NULL);
     px_ids_free(&sequence->ids);
     free(sequence->mask);
     free(sequence);

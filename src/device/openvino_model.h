@@ -12,6 +12,8 @@
 #include "device/openvino_api.h"
 #include "engine/exported.h"
 
+#include <stdatomic.h>
+
 /* What the NPU's plugin keeps: one sequence, for which all requests of a model have one counter. */
 typedef struct px_openvino_npu {
     size_t max_prompt;      /* tokens of one prefill */
@@ -19,7 +21,9 @@ typedef struct px_openvino_npu {
     size_t chunk_tokens;    /* a prefill takes as long as so many tokens, or a multiple */
     size_t step_tokens;     /* most tokens of a call behind the prefill */
     ov_infer_request_t *request;
-    px_sequence *owner;     /* whose tokens are in the request; NULL: nobody's */
+    /* Whose tokens are in the request; NULL: nobody's. Steps set it; a sequence that goes or is asked for its
+     * size does not wait for them. */
+    _Atomic(px_sequence *) owner;
     bool reuses;            /* chunks of prompts are kept by the plugin, ... */
     size_t prefilled;       /* ... and of so many of the owner's first tokens */
     size_t stored;          /* tokens that the request has, ... */

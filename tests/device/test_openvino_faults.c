@@ -3,6 +3,7 @@
  * libraries, units, compiles and calls, what the runtime is asked for, and that sequences stay right
  * through all of it.
  */
+#include "base/os.h"
 #include "device/fake_openvino.h"
 #include "device/openvino.h"
 #include "engine/family.h"
@@ -588,6 +589,45 @@ static void sequences_on_npu(void **state)
     }
 }
 
+struct guests {
+    phlox_model *model;
+    bool is_well;
+};
+
+/* Sessions that begin, tell their size and end. */
+static void come_and_go(void *user)
+{
+    struct guests *const guests = user;
+    for (int i = 0; guests->is_well && i < 200; i++) {
+        phlox_session *session = NULL;
+        phlox_statistics statistics;
+        guests->is_well = phlox_session_create(guests->model, &session, NULL) == PHLOX_OK &&
+                          phlox_session_append(session, ids, 3, NULL, NULL, NULL, NULL) == PHLOX_OK &&
+                          phlox_session_truncate(session, 2, NULL) == PHLOX_OK;
+        if (guests->is_well) phlox_session_statistics(session, &statistics);
+        phlox_session_close(&session);
+    }
+}
+
+/* Beside them others stay right, on another thread. */
+static void sequences_on_threads(void **state)
+{
+    (void)state;
+    static const char *const devices[] = {"openvino:CPU", "openvino:NPU"};
+    for (size_t i = 0; i < PX_COUNT(devices); i++) {
+        play("npu");
+        const phlox_model_options options = options_for(devices[i], WHOLE);
+        phlox_model *model = open_model(&options);
+        struct guests guests = {model, true};
+        px_thread *const thread = px_thread_start(come_and_go, &guests);
+        assert_non_null(thread);
+        walk(model, 127);
+        px_thread_join(thread);
+        assert_true(guests.is_well);
+        phlox_model_close(&model);
+    }
+}
+
 /* What is dropped stays hidden in the request until it is more than what is kept. */
 static void starts_afresh(void **state)
 {
@@ -689,7 +729,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         TEST(bad_libraries),     TEST(units),           TEST(compiles_fail),    TEST(properties),
         TEST(keeps_compiles),    TEST(two_processes),   TEST(older_interfaces), TEST(failing_calls),
-        TEST(other_logits),      TEST(sequences_on_cpu), TEST(sequences_on_npu), TEST(starts_afresh),
+        TEST(other_logits),      TEST(sequences_on_cpu), TEST(sequences_on_npu), TEST(sequences_on_threads), TEST(starts_afresh),
         TEST(limits_of_the_npu), TEST(weights_of_the_npu), TEST(options_of_others), TEST(caches_of_the_npu),
         TEST(vanished_unit), /* last: it stays away */
 #undef TEST
