@@ -35,14 +35,14 @@ static phlox_status watch(struct compiling *c, const phlox_model_options *user, 
 {
     const phlox_progress report = {.what = c->model->phase};
     bool goes_on = true;
-    px_monitor_lock(c->monitor);
-    while (!c->is_done) {
-        px_monitor_unlock(c->monitor);
+    bool is_done = false;
+    while (!is_done) {
         goes_on = (!user->progress || user->progress(user->progress_user, &report)) && goes_on;
         px_monitor_lock(c->monitor);
         if (!c->is_done) px_monitor_wait_for(c->monitor, 0.2);
+        is_done = c->is_done;
+        px_monitor_unlock(c->monitor);
     }
-    px_monitor_unlock(c->monitor);
     return goes_on ? PHLOX_OK
                    : px_fail(error, PHLOX_ERROR_CANCELLED, "cancelled while %s", c->model->phase);
 }
@@ -60,7 +60,7 @@ static phlox_status compile_watched(px_device_model *model, const ov_model_t *ne
     phlox_status status = watch(&c, user, error);
     if (thread) px_thread_join(thread);
     px_monitor_free(c.monitor);
-    if (c.status != PHLOX_OK) {
+    if (status == PHLOX_OK && c.status != PHLOX_OK) {
         status = c.status;
         if (error) *error = c.error;
     }
@@ -118,14 +118,19 @@ static phlox_status compile_cached(px_device_model *model, const ov_model_t *net
     return status;
 }
 
+/* Prompts in chunks that are kept are not everywhere: where compiling fails for them it goes without. */
 phlox_status px_openvino_compile_network(px_device_model *model, const ov_model_t *network,
                                          px_openvino_config *config, const px_device_options *options,
                                          phlox_error *error)
 {
-    phlox_status status = compile_cached(model, network, config, options, error);
-    if (status == PHLOX_ERROR_DEVICE && model->npu.reuses) { /* which is not everywhere */
+    phlox_error first, again;
+    phlox_status status = compile_cached(model, network, config, options, &first);
+    if (status == PHLOX_ERROR_DEVICE && model->npu.reuses &&
+        px_openvino_npu_blames_reuse(config, first.message)) {
         px_openvino_npu_no_reuse(model, config);
-        status = compile_cached(model, network, config, options, error);
+        status = compile_cached(model, network, config, options, &again);
+        if (status == PHLOX_ERROR_CANCELLED) first = again;
     }
-    return status;
+    if (status != PHLOX_OK && error) *error = first;
+    return status == PHLOX_OK ? PHLOX_OK : first.code;
 }

@@ -156,6 +156,8 @@ phlox_status px_openvino_npu_configure(px_openvino_config *config, const phlox_m
 /* Sets what depends on the version, such as that the plugin keeps what it computed of prompts; and takes
  * that back. */
 phlox_status px_openvino_npu_adapt(px_device_model *model, px_openvino_config *config, phlox_error *error);
+/* Whether a compile that failed with this message may have failed for that. */
+bool px_openvino_npu_blames_reuse(const px_openvino_config *config, const char *message);
 void px_openvino_npu_no_reuse(px_device_model *model, px_openvino_config *config);
 /* Reads from the properties what the plugin will hold. */
 void px_openvino_npu_limits(px_device_model *model, const px_openvino_config *config);

@@ -1,6 +1,7 @@
 #include "device/openvino_model.h"
 #include "engine/plan.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,14 +95,42 @@ phlox_status px_openvino_npu_adapt(px_device_model *model, px_openvino_config *c
     return PHLOX_OK;
 }
 
+static const char *const reuse_keys[] = {
+    "NPUW_LLM_ENABLE_PREFIX_CACHING", "NPUW_LLM_PREFILL_CHUNK_SIZE", "NPUW_LLM_PREFIX_CACHING_BLOCK_SIZE",
+    "NPUW_LLM_PREFIX_CACHING_MAX_NUM_BLOCKS", "NPUW_LLM_PREFILL_ATTENTION_HINT",
+};
+
+/* Whether a text has a word, in any case of letters, as a whole. */
+static bool has_word(const char *text, const char *word)
+{
+    const size_t size = strlen(word);
+    for (const char *at = text; *at; at++) {
+        size_t i = 0;
+        while (i < size && tolower((unsigned char)at[i]) == tolower((unsigned char)word[i])) i++;
+        const bool begins = at == text || !(isalnum((unsigned char)at[-1]) || at[-1] == '_');
+        if (i == size && begins && !(isalnum((unsigned char)at[size]) || at[size] == '_')) return true;
+    }
+    return false;
+}
+
+/* A property that the plugin does not take is named in what it says. Else it is the compiler that gave up, perhaps
+ * on the programs for chunks; which need less memory than one for the whole prompt. */
+bool px_openvino_npu_blames_reuse(const px_openvino_config *config, const char *message)
+{
+    static const char *const memory[] = {"memory", "bad_alloc", "ZE_RESULT_ERROR_OUT_OF_DEVICE_MEMORY",
+                                         "ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY"};
+    for (size_t i = 0; i < PX_COUNT(reuse_keys); i++)
+        if (has_word(message, reuse_keys[i])) return true;
+    for (size_t i = 0; i < PX_COUNT(memory); i++)
+        if (has_word(message, memory[i])) return false;
+    for (size_t i = 0; i < config->count; i++)
+        if (has_word(message, config->properties[i].key)) return false;
+    return true;
+}
+
 void px_openvino_npu_no_reuse(px_device_model *model, px_openvino_config *config)
 {
-    static const char *const keys[] = {
-        "NPUW_LLM_ENABLE_PREFIX_CACHING", "NPUW_LLM_PREFILL_CHUNK_SIZE",
-        "NPUW_LLM_PREFIX_CACHING_BLOCK_SIZE", "NPUW_LLM_PREFIX_CACHING_MAX_NUM_BLOCKS",
-        "NPUW_LLM_PREFILL_ATTENTION_HINT",
-    };
-    for (size_t i = 0; i < PX_COUNT(keys); i++) px_openvino_unset(config, keys[i]);
+    for (size_t i = 0; i < PX_COUNT(reuse_keys); i++) px_openvino_unset(config, reuse_keys[i]);
     model->npu.reuses = false;
 }
 

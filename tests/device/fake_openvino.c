@@ -234,12 +234,29 @@ static void meet(const char *cache_dir)
     fclose(blob);
 }
 
+static ov_status_e fails_for(const char *key)
+{
+    char text[128];
+    snprintf(text, sizeof text, "NotFound: Unsupported property %s.", key);
+    return fails(text);
+}
+
+static void note_compile(void)
+{
+    FILE *const note = open_note("compiles", "a");
+    if (!note) return;
+    fputc('x', note);
+    fclose(note);
+}
+
 static ov_status_e compile(const char *unit, size_t count, const ov_property_t *properties,
                            ov_compiled_model_t **out)
 {
     FILE *const note = open_note("properties", "w");
     size_t prompt = CONTEXT, response = 0;
     const char *cache_dir = NULL, *unknown = NULL;
+    bool reuses = false;
+    note_compile();
     for (size_t i = 0; i < count; i++) {
         const char *const key = properties[i].key, *const value = properties[i].value;
         if (note) fprintf(note, "%s=%s\n", key, value);
@@ -247,10 +264,14 @@ static ov_status_e compile(const char *unit, size_t count, const ov_property_t *
         if (strcmp(key, "NPUW_LLM_MIN_RESPONSE_LEN") == 0) response = strtoul(value, NULL, 10);
         if (strcmp(key, "CACHE_DIR") == 0) cache_dir = value;
         if (strcmp(key, "UNKNOWN") == 0) unknown = key;
-        if (strcmp(key, "NPUW_LLM_ENABLE_PREFIX_CACHING") == 0 && asked("no-reuse")) unknown = key;
+        if (strcmp(key, "NPUW_LLM_ENABLE_PREFIX_CACHING") != 0) continue;
+        reuses = true;
+        if (asked("no-reuse")) unknown = key;
     }
     if (note) fclose(note);
-    if (unknown) return fails("NotFound: Unsupported property UNKNOWN.");
+    if (unknown) return fails_for(unknown);
+    if (asked("no-memory")) return fails("ZE_RESULT_ERROR_OUT_OF_DEVICE_MEMORY: no memory is left.");
+    if (reuses && (asked("no-chunks") || asked("compile"))) return fails("the compiler gave up on chunks.");
     if (asked("compile")) return fails("the compiler gave up.");
     if (asked("meet")) meet(cache_dir ? cache_dir : "/nowhere");
     calls = 0;

@@ -9,7 +9,9 @@
  *   numbers        element types have the numbers of version 2023.0
  *   npu            there is an NPU; npu=NAME: whose driver is NAME
  *   compile        compiling fails
- *   no-reuse       likewise when the plugin is to keep what it computed of prompts
+ *   no-memory      likewise, for want of memory
+ *   no-chunks      likewise when the plugin is to keep what it computed of prompts
+ *   no-reuse       likewise, since it does not know the property
  *   meet           compiling waits until another process compiles too, and both write one file
  *   infer=N        the N-th call of all requests since the compile fails
  *   gone=N         likewise, and the unit is not there from then on

@@ -189,6 +189,50 @@ static void compiles_fail(void **state)
     assert_true(reports > 0);
 }
 
+/* The properties with which phlox adds what not every plugin can are left out where that may have been it: once,
+ * and what was said of them first is what counts. */
+static void compiles_again(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *plays, *setting;
+        size_t compiles;
+        const char *said; /* NULL: it works */
+    } cases[] = {
+        {"npu", NULL, 1, NULL},
+        {"npu,no-reuse", NULL, 2, NULL},
+        {"npu,no-chunks", NULL, 2, NULL},
+        {"npu,compile", NULL, 2, "the compiler gave up on chunks"},
+        {"npu,no-reuse,compile", NULL, 2, "Unsupported property NPUW_LLM_ENABLE_PREFIX_CACHING"},
+        {"npu,no-memory", NULL, 1, "no memory is left"},
+        {"npu", "UNKNOWN=1", 1, "Unsupported property UNKNOWN"},
+    };
+    for (size_t i = 0; i < PX_COUNT(cases); i++) {
+        phlox_error error;
+        phlox_model_options options = options_for("openvino:NPU", WHOLE);
+        test_write_text(notes, "compiles", "");
+        play(cases[i].plays);
+        if (cases[i].setting) options.ov_config[options.ov_config_count++] = cases[i].setting;
+        if (cases[i].said) MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_DEVICE, cases[i].said);
+        else MUST(try_open(&options, &error));
+        char *const compiles = note("compiles");
+        assert_int_equal(strlen(compiles), cases[i].compiles);
+        free(compiles);
+    }
+    /* who has given up does not wait for another */
+    int reports = 0;
+    phlox_error error;
+    phlox_model_options options = options_for("openvino:NPU", WHOLE);
+    options.progress = stops;
+    options.progress_user = &reports;
+    test_write_text(notes, "compiles", "");
+    play("npu,compile");
+    MUST_FAIL(try_open(&options, &error), PHLOX_ERROR_CANCELLED, "compiling");
+    char *const compiles = note("compiles");
+    assert_int_equal(strlen(compiles), 1);
+    free(compiles);
+}
+
 /* Opens with the options and compares the properties that the library was given, in order. */
 static void check_properties(const phlox_model_options *options, const char *wanted)
 {
@@ -727,7 +771,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-        TEST(bad_libraries),     TEST(units),           TEST(compiles_fail),    TEST(properties),
+        TEST(bad_libraries),     TEST(units),           TEST(compiles_fail),    TEST(compiles_again),
+        TEST(properties),
         TEST(keeps_compiles),    TEST(two_processes),   TEST(older_interfaces), TEST(failing_calls),
         TEST(other_logits),      TEST(sequences_on_cpu), TEST(sequences_on_npu), TEST(sequences_on_threads), TEST(starts_afresh),
         TEST(limits_of_the_npu), TEST(weights_of_the_npu), TEST(options_of_others), TEST(caches_of_the_npu),
