@@ -155,21 +155,31 @@ static phlox_status make_choice(px_device_model *model, phlox_error *error)
     return model->choice ? PHLOX_OK : px_fail_memory(error, vocab * sizeof *model->choice);
 }
 
+/* DirectML's attention has no sliding window, so that texts longer than it are not for it. */
+static bool lacks_window(const px_desc *desc, const px_ort_provider *provider, size_t length)
+{
+    const size_t window = (size_t)desc->sliding_window;
+    return provider->graph == PHLOX_PROVIDER_DML && window && window < length;
+}
+
+/* Tokens of a sequence, of a graph that was made for `length`. */
+static size_t most_context(const px_desc *desc, const px_ort_provider *provider, const phlox_model_options *user,
+                           size_t length)
+{
+    const size_t most = lacks_window(desc, provider, length) ? (size_t)desc->sliding_window : length;
+    return user->context_size ? PX_MIN(most, (size_t)user->context_size) : most;
+}
+
 /* A context that the user asks for is made at once. */
 static void set_capacity(px_device_model *model, const phlox_model_options *user)
 {
+    const px_desc *const desc = &model->checkpoint->desc;
     const size_t asked = (size_t)user->context_size;
     const size_t cheap = (size_t)(CHEAP_CACHE / PX_MAX(model->info.kv_bytes_per_token, 1));
-    if (asked) model->context_length = PX_MIN(model->context_length, asked);
+    model->lacks_window = lacks_window(desc, &model->provider, model->context_length);
+    model->context_length = most_context(desc, &model->provider, user, model->context_length);
     model->least_capacity = asked ? asked : PX_MAX(LEAST_CAPACITY, cheap);
-}
-
-/* DirectML's attention has no sliding window, so that texts longer than it are not for it. */
-static void limit_to_window(px_device_model *model)
-{
-    const size_t window = (size_t)model->checkpoint->desc.sliding_window;
-    model->lacks_window = model->provider.graph == PHLOX_PROVIDER_DML && window && window < model->context_length;
-    if (model->lacks_window) model->context_length = window;
+    model->info.most_context = model->context_length;
 }
 
 static phlox_status open_directory(px_device_model *model, const char *directory,
@@ -178,7 +188,6 @@ static phlox_status open_directory(px_device_model *model, const char *directory
     char path[4096];
     snprintf(path, sizeof path, "%s/genai_config.json", directory);
     PX_TRY(read_config(model, path, error));
-    limit_to_window(model);
     PX_TRY(create_model(model, directory, user, error));
     PX_TRY(px_ort_provider_check(&model->api, model->model, &model->provider, error));
     const uint64_t numbers = model->info.kv_bytes_per_token;
@@ -186,19 +195,26 @@ static phlox_status open_directory(px_device_model *model, const char *directory
     PX_TRY(px_ort_check_options(user, model->device, (size_t)(model->info.kv_bytes_per_token / numbers), error));
     PX_TRY(make_choice(model, error));
     set_capacity(model, user);
-    model->info.most_context = model->context_length;
     return PHLOX_OK;
 }
 
 /* The graph of the provider: with --exact one whose integer products are computed in float32, and which is not
  * the one that a directory for ONNX Runtime brings. */
-static phlox_status open_exported(px_device_model *model, const px_device_options *options, phlox_error *error)
+static phlox_export_options words_of(const px_checkpoint *checkpoint, const phlox_model_options *user,
+                                     const px_ort_provider *provider)
 {
     phlox_export_options words;
     phlox_export_options_init(&words);
-    words.provider = model->provider.graph;
-    const bool has_level = model->checkpoint->quantized || strcmp(model->checkpoint->form, "onnx") != 0;
-    if (options->user->exact && has_level) words.accuracy_level = EXACT_LEVEL;
+    words.provider = provider->graph;
+    const bool has_level = checkpoint->quantized || strcmp(checkpoint->form, "onnx") != 0;
+    if (user->exact && has_level) words.accuracy_level = EXACT_LEVEL;
+    return words;
+}
+
+static phlox_status open_exported(px_device_model *model, const px_device_options *options, phlox_error *error)
+{
+    const phlox_export_options words = words_of(model->checkpoint, options->user, &model->provider);
+    PX_TRY(px_ort_check_weights(model->checkpoint, options->user, &words, model->device, error));
     return px_exported_open(model->checkpoint, "onnx", options->user, &words, options->cache_dir,
                             &model->exported, error);
 }
@@ -281,9 +297,13 @@ static phlox_status ort_estimate(const px_checkpoint *checkpoint, const px_devic
     px_ort_provider_of(options->unit, &provider);
     snprintf(device, sizeof device, "ort:%s", options->unit);
     PX_TRY(px_ort_check_options(options->user, device, kv_bytes(checkpoint, &provider), error));
+    const phlox_export_options words = words_of(checkpoint, options->user, &provider);
+    PX_TRY(px_ort_check_weights(checkpoint, options->user, &words, device, error));
     *out = (px_device_info){0};
     PX_TRY(describe(checkpoint, options->user, out, error));
     out->kv_bytes_per_token *= provider.graph == PHLOX_PROVIDER_CPU ? sizeof(float) : sizeof(uint16_t);
+    out->most_context = most_context(&checkpoint->desc, &provider, options->user,
+                                     (size_t)checkpoint->desc.max_position);
     snprintf(out->kernels, sizeof out->kernels, "ONNX Runtime GenAI");
     return PHLOX_OK;
 }

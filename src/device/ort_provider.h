@@ -2,6 +2,7 @@
 #ifndef PX_DEVICE_ORT_PROVIDER_H
 #define PX_DEVICE_ORT_PROVIDER_H
 
+#include "checkpoint/checkpoint.h"
 #include "device/ort_api.h"
 
 #include <phlox/tools.h>
@@ -23,6 +24,10 @@ bool px_ort_is_cpu(const px_ort_provider *provider);
  * may be given what is for others. `device`: "ort:cuda"; `kv_bytes`: of a number of keys and values; 0: not known yet. */
 phlox_status px_ort_check_options(const phlox_model_options *user, const char *device, size_t kv_bytes,
                                   phlox_error *error);
+
+/* Fails for weights that a graph exported with `words` does not hold. */
+phlox_status px_ort_check_weights(const px_checkpoint *checkpoint, const phlox_model_options *user,
+                                  const phlox_export_options *words, const char *device, phlox_error *error);
 
 /* "KEY=VALUE" of the user split; false without a key. */
 bool px_ort_setting(const char *setting, char *key, size_t size, const char **value);

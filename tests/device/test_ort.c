@@ -536,6 +536,98 @@ static void describes_without_the_runtime(void **state)
     phlox_model_close(&model);
 }
 
+struct described {
+    phlox_model_options options;
+    const char *unit;
+    size_t taken, refused;
+};
+
+/* What is refused could not have been exported. */
+static void check_export(const char *path, const struct described *d)
+{
+    phlox_error error;
+    char parent[TEST_PATH], out[TEST_PATH];
+    px_ort_provider provider;
+    phlox_export_options words;
+    phlox_model_options options = d->options;
+    if (options.weight_format == PHLOX_WEIGHTS_DEFAULT) options.weight_format = PHLOX_WEIGHTS_STORED;
+    phlox_export_options_init(&words);
+    px_ort_provider_of(d->unit, &provider);
+    words.provider = provider.graph;
+    test_directory(parent);
+    MUST_FAIL(phlox_export(path, "onnx", test_path(out, "%s/out", parent), &options, &words, NULL, &error),
+              PHLOX_ERROR_UNSUPPORTED, "does not keep to the last bit");
+    test_remove(parent);
+}
+
+/* Opens a checkpoint that is there, and compares with what is said of it without that. */
+static void describe_one(const char *path, const char *name, void *user)
+{
+    struct described *const d = user;
+    phlox_error refused, error;
+    px_checkpoint *checkpoint = NULL;
+    px_device_model *model = NULL;
+    px_device_info info, estimate = {.most_context = 0};
+    if (px_checkpoint_open(path, &checkpoint, &error) != PHLOX_OK) return; /* a tokenizer */
+    const px_device_options options = {.user = &d->options, .unit = d->unit};
+    phlox_status status = px_device_ort.open(checkpoint, &options, &model, &refused);
+    /* the played runtime has its own vocabulary, and says so when all else is done */
+    const bool is_strange = status == PHLOX_ERROR_DEVICE && checkpoint->desc.vocab_size != FAKE_VOCAB;
+    if (is_strange) status = PHLOX_OK;
+    const phlox_status estimated = px_device_ort.estimate(checkpoint, &options, &estimate, &error);
+    if (status != estimated)
+        fail_msg("%s on %s: open() gives %d (%s), estimate() %d (%s)", name, d->unit, (int)status,
+                 status == PHLOX_OK ? "" : refused.message, (int)estimated,
+                 estimated == PHLOX_OK ? "" : error.message);
+    if (status == PHLOX_OK && !is_strange) {
+        px_device_ort.info(model, &info);
+        if (estimate.most_context != info.most_context)
+            fail_msg("%s on %s: a context of %zu, estimated as %zu", name, d->unit, info.most_context,
+                     estimate.most_context);
+    }
+    if (status == PHLOX_OK) d->taken++;
+    else d->refused++;
+    if (status != PHLOX_OK) {
+        assert_non_null(strstr(refused.message, "--device cpu and ort:cpu run it"));
+        check_export(path, d);
+    }
+    px_device_ort.close(model);
+    px_checkpoint_close(&checkpoint);
+}
+
+static void estimates(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *unit, *setting;
+        int32_t context;
+        phlox_weight_format format;
+        bool refuses;
+    } cases[] = {
+        {"cpu", NULL, 0, PHLOX_WEIGHTS_DEFAULT, false},
+        {"cpu", NULL, 16, PHLOX_WEIGHTS_DEFAULT, false},
+        {"cuda", "session.fake.device=CUDA", 0, PHLOX_WEIGHTS_DEFAULT, true},
+        {"cuda", "session.fake.device=CUDA", 0, PHLOX_WEIGHTS_F16, true},
+        {"cuda", "session.fake.device=CUDA", 0, PHLOX_WEIGHTS_INT8, true},
+        {"dml", "session.fake.device=DirectML", 0, PHLOX_WEIGHTS_DEFAULT, true},
+        {"dml", "session.fake.device=DirectML", 5, PHLOX_WEIGHTS_DEFAULT, true},
+    };
+    for (size_t i = 0; i < PX_COUNT(cases); i++) {
+        struct described d = {.options = fake_options(&cases[i].setting, cases[i].setting != NULL),
+                              .unit = cases[i].unit};
+        d.options.device = NULL;
+        d.options.context_size = cases[i].context;
+        d.options.weight_format = cases[i].format;
+        static const char *const forms[] = {"family", "gguf", "gptq", "openvino", "onnx", "onnx-variants"};
+        for (size_t f = 0; f < PX_COUNT(forms); f++) {
+            char path[TEST_PATH];
+            test_for_each(test_path(path, PHLOX_SOURCE_DIR "/tests/golden/%s", forms[f]), describe_one, &d);
+        }
+        assert_true(d.taken >= 20);
+        assert_int_equal(d.refused > 0, cases[i].refuses);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -556,6 +648,7 @@ int main(void)
         cmocka_unit_test(of_two_builds_that_with_the_provider),
         cmocka_unit_test(lists_cuda_where_a_gpu_is),
         cmocka_unit_test(describes_without_the_runtime),
+        cmocka_unit_test(estimates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
