@@ -355,6 +355,13 @@ static void a_device_must_hold_the_model(void **state)
     assert_non_null(strstr(trial.problem, "memory"));
     assert_false(px_trial_can_run(&choosing, checkpoint, &trial, &info));
     px_checkpoint_close(&checkpoint);
+    /* asymmetric int4, which NPUs do not run */
+    px_trial npu = trial_of("openvino:NPU", PX_UNIT_NPU, 1000), gpu = trial_of("openvino:GPU.0", PX_UNIT_GPU, 1000);
+    MUST(px_checkpoint_open(PHLOX_SOURCE_DIR "/tests/golden/openvino/int4-asym", &checkpoint, &error));
+    assert_false(px_trial_can_run(&choosing, checkpoint, &npu, &info));
+    assert_non_null(strstr(npu.problem, "does not run these weights"));
+    assert_true(px_trial_can_run(&choosing, checkpoint, &gpu, &info));
+    px_checkpoint_close(&checkpoint);
 }
 
 /* Settings that nothing would read. */
