@@ -233,6 +233,10 @@ static void leave_out_settings(phlox_model_options *options, const char *device)
         found++;
     if (found > 2) options->ov_config_count = 0;
     if (found < 3 || found > 5) options->ort_config_count = 0;
+    const char *const unit = strchr(device, ':');
+    if (strncasecmp(unit ? unit + 1 : device, "npu", 3) == 0) return;
+    options->max_prompt_len = options->min_response_len = 0;
+    options->prefill_hint = options->generate_hint = NULL;
 }
 
 /* A card of its own has energy of its own, which is not that of the processor packages. */

@@ -82,6 +82,12 @@ phlox_status px_device_check_settings(const px_device *device, const char *name,
     const bool is_openvino = strcmp(device->name, "openvino") == 0;
     const bool is_ort = strcmp(device->name, "ort") == 0;
     const bool of_openvino = options->ov_config_count && !is_openvino;
+    const bool of_npu = options->max_prompt_len || options->min_response_len || options->prefill_hint ||
+                        options->generate_hint;
+    if (!device->runtime && of_npu && options->device && is_word(options->device, 3, device->name))
+        return px_fail(error, PHLOX_ERROR_ARGUMENT,
+                       "--max-prompt-len, --min-response-len, --prefill-hint and --generate-hint are for an NPU; "
+                       "leave them out with --device %s", name);
     if (!of_openvino && !(options->ort_config_count && !is_ort)) return PHLOX_OK;
     return px_fail(error, PHLOX_ERROR_ARGUMENT,
                    "--%s-config %s means nothing to --device %s; leave it out or name another device",

@@ -34,6 +34,7 @@ expect 1 run --device ort:cpu --ort-library /nowhere hello; says 'no libonnxrunt
 # Settings that would be ignored.
 expect 2 run --device cpu --ov-config NUM_STREAMS=1 hello; says NUM_STREAMS=1 cpu
 expect 2 run --device cpu --ort-config device_id=1 hello; says device_id=1
+expect 2 run --device cpu --max-prompt-len 64 hello; says --max-prompt-len cpu
 expect 2 run --device ort:cpu --ov-config NUM_STREAMS=1 hello; says NUM_STREAMS=1
 expect 2 verify abacus; says abacus 'phlox devices'
 expect 2 verify cpu cpu
