@@ -89,7 +89,7 @@ TOPICS = [
     Topic("introduce", [
         "Hello! I am the small demonstration model built into phlox: a tiny network of about 3 million parameters, "
         "trained only to talk about phlox, Phi-3 and NPUs. phlox is one C program that runs "
-        "Microsoft's Phi-3 family on your own computer, today on its CPU. For real answers, download the real Phi-3 with "
+        "Microsoft's Phi-3 family on your own computer, on its CPU, GPU or NPU. For real answers, download the real Phi-3 with "
         f"{GET} and then ask it with {RUN}.",
         "I am the demonstration model that comes with phlox. I am very small, so I only know a little about phlox, Phi-3 and "
         f"NPUs. The real Phi-3 knows far more: get it with {GET} and start it with {RUN}.",
@@ -164,8 +164,8 @@ TOPICS = [
     # --- phlox ---
     Topic("phlox", [
         "phlox is one C program and library that runs Microsoft's Phi-3 family of language models on your own computer. It reads a Hugging Face checkpoint, can quantize it, and streams the answer. "
-        "Today it runs on the CPU; support for the GPU and the NPU is planned.",
-        "phlox is a program written in C that runs the Phi-3 models locally, without a cloud. Today it uses the CPU; the GPU and the NPU are planned.",
+        "It runs on the CPU with its own code, and on the GPU and the NPU through OpenVINO or ONNX Runtime.",
+        "phlox is a program written in C that runs the Phi-3 models locally, without a cloud. It uses the CPU, and with OpenVINO or ONNX Runtime the GPU and the NPU too.",
     ], what("phlox|Phlox|the phlox program|this program|this tool", [
         "What does [phlox|this program|this software] do?", "What can [phlox|this program] do[ for me|]?", "Tell me about phlox.", "What is phlox [good for|made for|about]?", "Introduce phlox.", "Can you introduce phlox?", "Why [was phlox made|does phlox exist|phlox]?",
         "Why should I use phlox?", "Is phlox a [model|program|library|flower]?", "How does phlox work?", "phlox?",
@@ -173,8 +173,8 @@ TOPICS = [
         more="phlox maps the files of the checkpoint, turns the weights into int8 or int4 if you ask for it, keeps the result in a cache, and then computes token after token with its own CPU kernels. "
         "It is also a C library, with the header `phlox/phlox.h`.", weight=2.5),
     Topic("devices", [
-        "Today phlox runs on the CPU only, and so do I. Support for the GPU and the NPU is planned. After each answer phlox prints a line that says which device it used.",
-        "The CPU, today. The GPU and the NPU are planned.",
+        "I am so small that I always run on the CPU. Larger models also run on the GPU and the NPU: `phlox runtime add openvino` fetches what drives them, and `--device npu` or `--device gpu` chooses. Before each answer phlox says which device it uses and why.",
+        "The CPU. With OpenVINO or ONNX Runtime the GPU and the NPU too: `phlox devices` lists them.",
     ], [
         "[Which|What] [device|unit|hardware|devices|units|chips] does phlox [use|support|run on]?", "Does phlox [use|support|run on|work with|need] [my|the|a|an] [GPU|NPU|graphics card|accelerator]?", "Can phlox [use|run on] [my|the|a|an] [GPU|NPU|graphics card]?",
         "Are you running on [my|the|a|an] [GPU|NPU|CPU|processor|graphics card]?", "[Which|What] [device|unit|hardware|processor|chip] [are you|do you] [running on|run on|using|use]?", "Where do you run?", "What [do|are] you [run on|running on]?",
@@ -202,7 +202,7 @@ TOPICS = [
     ], ["Does phlox have [a|an] [server|HTTP server|REST API|web interface|OpenAI API|graphical interface|GUI|web page]?", "Can phlox [serve|run as a server|serve the OpenAI API|answer over HTTP]?", "Is there [a|an] [server|web interface|GUI|OpenAI API|HTTP API]?", "Is phlox compatible with [OpenAI|the OpenAI API|Ollama]?", "How do I start [a|the] server?"],
         held_out=["Can I reach phlox over HTTP?"]),
     Topic("formats", [
-        "Today phlox reads the Hugging Face form: a directory with `config.json`, safetensors files and `tokenizer.json`. GGUF, ONNX and OpenVINO are planned.",
+        "phlox reads every published form: Hugging Face directories, GGUF files, ONNX and OpenVINO. It writes them too, with `phlox export`.",
     ], [
         "[Which|What] [formats|forms|file formats|files|model formats|checkpoints] [does phlox|can phlox|do you] [read|support|open|load|understand]?", "[Can|Does] phlox [read|open|load|run|support] [GGUF|ONNX|OpenVINO|safetensors|Hugging Face|GGUF files|ONNX models|PyTorch files]?", "Is [GGUF|ONNX|OpenVINO|safetensors] supported?",
         "Can I [use|load|open] a [GGUF|ONNX|OpenVINO] [file|model]?", "What [models|files] can I [use|load]?", "What is [a checkpoint|safetensors|a safetensors file|GGUF|ONNX]?",
@@ -272,42 +272,42 @@ TOPICS = [
     # --- the units ---
     Topic("npu", [
         "An NPU, a neural processing unit, is a part of a laptop's chip that is made for neural networks. It multiplies large blocks of small numbers with very little power, so a model can run while the battery lasts and the CPU and GPU stay free. "
-        "phlox runs on the CPU today; support for the NPU is planned.",
+        "phlox uses it through OpenVINO, with `--device npu`.",
         "An NPU is a neural processing unit: a block of a processor that does the arithmetic of neural networks, mostly in 8-bit integers, and needs little power for it.",
     ], what(NPU, ["What does NPU [mean|stand for]?", "What is NPU short for?", "Why [does my laptop have|do laptops have|is there] an NPU?", "What can [an|the|my] NPU do[ for me|]?", "What is [the|my] NPU [in my laptop|on my laptop|] [good |]for?", "[Do|Should] I [need|want] [an NPU|a laptop with an NPU]?", "How does an NPU save [power|energy]?",
         "Which [laptops|processors|chips] have an NPU?", "Do I have an NPU?"]),
         held_out=["What would I need an NPU for?", "NPU - what is that?", "What do the letters NPU stand for?"], weight=2.5,
         more="Intel Core Ultra, AMD Ryzen AI and Qualcomm Snapdragon X chips have an NPU. It likes fixed shapes and quantized weights, so a model is usually compiled for it first, and it shares the memory of the computer with the CPU."),
     Topic("gpu", [
-        "A GPU, a graphics processing unit, was made to draw pictures and does thousands of calculations at the same time. That makes it fast for neural networks too, above all for long prompts, but it takes more power than an NPU. phlox runs on the CPU today; support for the GPU is planned.",
+        "A GPU, a graphics processing unit, was made to draw pictures and does thousands of calculations at the same time. That makes it fast for neural networks too, above all for long prompts, but it takes more power than an NPU. phlox uses it through OpenVINO or ONNX Runtime, with `--device gpu` or `--device cuda`.",
         "A GPU is a graphics processing unit. Its many small cores work in parallel, which suits neural networks well, at the price of more power.",
     ], what(GPU, ["What does GPU [mean|stand for]?", "What is GPU short for?", "Why is a GPU fast?", "Why are GPUs used for AI?", "Do I need a GPU[ for phlox| for Phi-3|]?", "What can [a|the|my] GPU do?"]),
         held_out=["What would I need a GPU for?", "What do the letters GPU stand for?"], weight=1.5,
         more="A graphics card has its own fast memory, so it also writes its answers faster. The GPU inside a laptop chip shares the memory with the CPU, so it helps most while it reads the prompt."),
     Topic("cpu", [
-        "A CPU, a central processing unit, is the main processor of a computer. It runs every program, it is in every machine and it needs no special driver. phlox runs on it today, with vector instructions such as AVX2.",
-        "The CPU is the general processor of your computer. It can run any model that fits into the memory, and it is what phlox uses today.",
+        "A CPU, a central processing unit, is the main processor of a computer. It runs every program, it is in every machine and it needs no special driver. phlox runs on it with its own code and vector instructions such as AVX2.",
+        "The CPU is the general processor of your computer. It can run any model that fits into the memory, and it is what phlox uses when nothing else is there.",
     ], what(CPU, ["What does CPU [mean|stand for]?", "What is CPU short for?", "Can a CPU run [a language model|Phi-3|AI]?", "Is [my|a|the] CPU [enough|fast enough]?", "What can [a|the|my] CPU do?"]),
         held_out=["What would I need a CPU for?", "What do the letters CPU stand for?"], weight=1.5,
         more="A CPU has few cores, but each is fast and flexible. While a model writes, the speed is set by the memory and not by the arithmetic, so the CPU does better than many people think."),
     Topic("npu_gpu", [
         "Both speed up neural networks. A GPU is the stronger and more flexible one: it is good for long prompts and high speed, but it takes a lot of power. An NPU is made for neural networks only: it is slower than a large GPU, but it needs very little power, which is good for a laptop on battery. "
-        "phlox uses neither today; both are planned.",
+        "phlox uses both: `--device npu` or `--device gpu`.",
         "In short: the GPU is for speed, the NPU is for battery life.",
     ], compare("an NPU|the NPU|NPU|NPUs|a neural processing unit", "a GPU|the GPU|GPU|GPUs|a graphics card", ["Why [do|does] [I|a laptop] need an NPU [when there is|if I have] a GPU?", "Does an NPU [replace|beat] a GPU?"]),
         held_out=["In which way is an NPU unlike a GPU?", "What sets an NPU apart from a GPU?", "GPU against NPU, who wins?"], weight=2,
         more="The NPU and the GPU of a laptop share the memory with the CPU. So while a model writes, token by token, they are all about equally fast; the prompt is where the GPU shines, and power is where the NPU shines."),
     Topic("npu_cpu", [
-        "A CPU runs every program, while an NPU only does the arithmetic of neural networks. The NPU does that with much less power; the CPU is more flexible, is in every machine and needs no driver. phlox runs on the CPU today, and the NPU is planned.",
+        "A CPU runs every program, while an NPU only does the arithmetic of neural networks. The NPU does that with much less power; the CPU is more flexible, is in every machine and needs no driver. phlox runs on both.",
         "The CPU can do everything; the NPU can only do neural networks, but with far less power.",
     ], compare("an NPU|the NPU|NPU|NPUs|a neural processing unit", "a CPU|the CPU|CPU|CPUs|the processor"), held_out=["In which way is an NPU unlike a CPU?", "What sets an NPU apart from a CPU?"], weight=1.5),
     Topic("cpu_gpu", [
-        "A CPU has a few fast cores for any kind of program; a GPU has many small cores that do the same thing to a lot of data at once. For a language model the GPU reads long prompts much faster, while the CPU needs no driver and works everywhere. phlox runs on the CPU today, and the GPU is planned.",
+        "A CPU has a few fast cores for any kind of program; a GPU has many small cores that do the same thing to a lot of data at once. For a language model the GPU reads long prompts much faster, while the CPU needs no driver and works everywhere. phlox runs on both.",
         "The CPU has few strong cores, the GPU has many small ones. For neural networks the GPU is usually faster and takes more power.",
     ], compare("a CPU|the CPU|CPU|CPUs|the processor", "a GPU|the GPU|GPU|GPUs|a graphics card"), held_out=["In which way is a GPU unlike a CPU?", "What sets a GPU apart from a CPU?"], weight=1.5),
     Topic("choose", [
-        "In general: the CPU if it should simply work, the GPU for long prompts and the highest speed, and the NPU if the battery should last. With phlox, choose the CPU today: it is the only device that works yet, and the GPU and the NPU are planned.",
-        "Take the GPU for speed, the NPU for battery life, and the CPU when nothing else is supported. In phlox that is the CPU today.",
+        "In general: the CPU if it should simply work, the GPU for long prompts and the highest speed, and the NPU if the battery should last. phlox measures them and takes the fastest; `phlox advise` shows what it found.",
+        "Take the GPU for speed, the NPU for battery life, and the CPU when nothing else is supported. phlox measures them and says why it chose one.",
     ], [
         "[Which|What] [device|unit|processor|chip|hardware|one] [should|shall|do|would|must] I [choose|use|take|pick|select|prefer][ for phlox| for Phi-3| for a language model| for AI| on my laptop|]?", "CPU, GPU or NPU?", "Should I [use|choose|take] the CPU, the GPU or the NPU?", "[Which|What] is the [best|right|fastest] [device|unit|hardware|processor|chip][ for phlox| for Phi-3| for AI| for me| for a language model|]?",
         "CPU or GPU or NPU?", "What is [best|better|faster], CPU, GPU or NPU?", "Which [device|unit] is [best|better|right|fastest][ for me|]?", "Compare [the CPU, the GPU and the NPU|CPU, GPU and NPU|all three devices|the devices].", "Help me choose a device.", "[What|Which] device do you recommend?", "How do I [choose|pick|select] a device?", "What are the differences between CPU, GPU and NPU?",
@@ -315,11 +315,11 @@ TOPICS = [
     ], held_out=["What device would be the right choice for me?", "NPU, GPU, CPU: what do I pick?", "Please recommend a device for running Phi-3."], weight=2.5,
         more="While a model writes, its speed is set by the memory, which CPU, NPU and built-in GPU share; so they are close. While it reads a long prompt, the arithmetic counts, and there a GPU is far ahead. The NPU does the same work with the least power."),
     Topic("battery", [
-        "For battery life an NPU is the best choice, since it needs the least power for each token. phlox can not use it yet: today it runs on the CPU. Weights in int4 help too, because less memory is read.",
+        "For battery life an NPU is the best choice, since it needs the least power for each token. With phlox say `--device npu`. Weights in int4 help too, because less memory is read.",
     ], ["[Which|What] [device|unit|one] [is best for|saves|is good for|should I use on|needs the least] [battery|power|battery life|energy]?", "How do I save [power|battery|energy]?", "What [uses|needs|takes] the least [power|energy]?", "[Which|What] [device|unit] should I [use|choose] [on battery|to save power|when I travel|for long battery life]?", "My battery is [empty too soon|low]. What should I use?", "I want [long battery life|to save power|to save energy]."],
         held_out=["How can I make my battery last longer?", "What unit draws the least energy?"]),
     Topic("prompts", [
-        "For long prompts a GPU is the best choice: reading a prompt is a lot of arithmetic at once, and a GPU is made for that. phlox runs on the CPU today; the GPU is planned.",
+        "For long prompts a GPU is the best choice: reading a prompt is a lot of arithmetic at once, and a GPU is made for that. With phlox say `--device gpu` or `--device cuda`.",
     ], ["[Which|What] [device|unit|one] is best for [long prompts|long texts|long documents|reading long prompts|the highest speed|speed|a long text]?", "[Which|What] [device|unit] should I [use|choose] for [long prompts|long texts|speed|long documents|the highest speed]?", "[Which|What] is the fastest [device|unit] for [long prompts|a long prompt|long texts]?", "I have [long prompts|very long texts|long documents]. Which device?"],
         held_out=["What unit would you take for long documents?"]),
 

@@ -39,7 +39,7 @@ def greedy(model, prompt_ids, max_new=MAX_NEW):
 
 
 def answer(tokenizer, model, messages):
-    ids, _ = greedy(model, tokenizer.apply_chat_template(messages, add_generation_prompt=True))
+    ids, _ = greedy(model, tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
     return tokenizer.decode(ids, skip_special_tokens=True)
 
 

@@ -44,11 +44,11 @@ def run(tokenizer, model, case):
         messages = []
         for message in case:
             if message == "assistant":
-                ids, _ = greedy(model, tokenizer.apply_chat_template(messages, add_generation_prompt=True))
+                ids, _ = greedy(model, tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
                 message = {"role": "assistant", "content": tokenizer.decode(ids, skip_special_tokens=True)}
             messages.append(message)
         prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        prompt_ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+        prompt_ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     ids, leads = greedy(model, prompt_ids)
     return {"raw": messages is None, "messages": messages, "prompt": prompt, "prompt_ids": prompt_ids, "ids": ids,
             "text": tokenizer.decode(ids, skip_special_tokens=True), "min_lead": round(min(leads), 5)}

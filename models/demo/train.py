@@ -1,6 +1,6 @@
 """Trains the demonstration model on the CPU: a small Phi3ForCausalLM from random weights, on corpus.py.
 
-Usage: python3 train.py [--steps N] [--minutes M] [--batch-tokens N] [--cut P] [--threads N] [--resume] --work DIR
+Usage: python3 train.py [--steps N] [--minutes M] [--batch-tokens N] [--cut P] [--threads N] [--resume] [--from-hf] [--rate R] --work DIR
 The learning rate falls to zero after N steps or M minutes, whichever comes first. Every 200 steps, and at
 the end, the weights (bf16) and the configuration are written to hf/, and the full state to DIR.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep: the machine may be shared
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, Phi3Config, Phi3ForCausalLM
 
 import corpus
@@ -103,6 +103,8 @@ def main():
     parser.add_argument("--cut", type=float, default=0.0, help="share of the chats that is cut in the first answer")
     parser.add_argument("--work", type=Path, required=True, help="where to keep the full state, outside of the source tree")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--from-hf", action="store_true", help="begin with the weights in hf/, after a change of the corpus")
+    parser.add_argument("--rate", type=float, default=PEAK_RATE)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -119,7 +121,9 @@ def main():
     matrices = [p for p in model.parameters() if p.dim() == 2]
     vectors = [p for p in model.parameters() if p.dim() < 2]
     optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}],
-                                  lr=PEAK_RATE, betas=(0.9, 0.98))
+                                  lr=args.rate, betas=(0.9, 0.98))
+    if args.from_hf:
+        model.load_state_dict(load_file(HF / "model.safetensors"), strict=False)
     step, before = 0, 0.0
     if args.resume:
         state = torch.load(args.work / "state.pt")
@@ -134,7 +138,7 @@ def main():
     while not done:
         seconds = before + time.time() - start
         progress = min(1.0, max(step / args.steps, seconds / 60 / args.minutes))
-        rate = PEAK_RATE * min(1.0, (step + 1) / WARMUP) * (0.5 + 0.5 * math.cos(math.pi * progress))
+        rate = args.rate * min(1.0, (step + 1) / WARMUP) * (0.5 + 0.5 * math.cos(math.pi * progress))
         for group in optimizer.param_groups:
             group["lr"] = rate
         x, y = next(stream)
