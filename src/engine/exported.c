@@ -1,6 +1,7 @@
 #include "engine/exported.h"
 
 #include "base/cache.h"
+#include "base/cores.h"
 #include "base/tree.h"
 #include "engine/export.h"
 #include "engine/plan.h"
@@ -66,7 +67,7 @@ static phlox_status name_variant(const px_export_order *order, px_plan *plan, ch
                                  phlox_error *error)
 {
     px_pool *pool = NULL;
-    PX_TRY(px_pool_create(1, &pool, error));
+    PX_TRY(px_pool_create(order->options->threads ? order->options->threads : px_core_count(), &pool, error));
     const phlox_status status =
         px_plan_make(order->checkpoint, order->options, pool, plan, error);
     px_pool_free(pool);
