@@ -127,8 +127,7 @@ static void read_start(const char *root, const char *file, char *out, size_t siz
         out[0] = 0;
 }
 
-/* Copies what stands behind `key` at the beginning of a line, without quotes and blanks around it. */
-static bool find_value(const char *text, const char *key, char *out, size_t size)
+bool px_find_value(const char *text, const char *key, char *out, size_t size)
 {
     const size_t length = strlen(key);
     out[0] = 0;
@@ -161,10 +160,10 @@ static void read_names(const char *root, px_system *out)
     char text[4096];
     read_start(root, "/etc/os-release", text, sizeof text);
     if (!text[0]) read_start(root, "/usr/lib/os-release", text, sizeof text);
-    find_value(text, "PRETTY_NAME=", out->name, sizeof out->name);
-    find_value(text, "ID=", out->id, sizeof out->id);
+    px_find_value(text, "PRETTY_NAME=", out->name, sizeof out->name);
+    px_find_value(text, "ID=", out->id, sizeof out->id);
     char like[sizeof out->like - sizeof out->id - 3];
-    find_value(text, "ID_LIKE=", like, sizeof like);
+    px_find_value(text, "ID_LIKE=", like, sizeof like);
     snprintf(out->like, sizeof out->like, " %s %s ", out->id, like);
     px_root_line(root, out->kernel, sizeof out->kernel, "/proc/sys/kernel/osrelease");
     if (sscanf(out->kernel, "%4d.%4d", &out->major, &out->minor) != 2) out->major = out->minor = 0;
@@ -217,7 +216,7 @@ bool px_system_has_kernel(const px_system *system, int major, int minor)
 static uint64_t kilobytes(const char *text, const char *key)
 {
     char value[32];
-    if (!find_value(text, key, value, sizeof value)) return 0;
+    if (!px_find_value(text, key, value, sizeof value)) return 0;
     const uint64_t number = strtoull(value, NULL, 10);
     return number > UINT64_MAX / 1024 ? 0 : number * 1024;
 }
@@ -242,10 +241,10 @@ static uint64_t read_limit(const char *root, uint64_t total)
     char text[4096], group[512];
     uint64_t limit = 0;
     read_start(root, "/proc/self/cgroup", text, sizeof text);
-    if (find_value(text, "0::", group, sizeof group))
+    if (px_find_value(text, "0::", group, sizeof group))
         limit_by(root, "/sys/fs/cgroup", group, "memory.max", &limit);
     const char *const memory = strstr(text, ":memory:");
-    if (memory && find_value(memory, ":memory:", group, sizeof group))
+    if (memory && px_find_value(memory, ":memory:", group, sizeof group))
         limit_by(root, "/sys/fs/cgroup/memory", group, "memory.limit_in_bytes", &limit);
     return limit < total ? limit : 0; /* version 1 has a number near 2^63 where there is no limit */
 }
@@ -267,7 +266,7 @@ void px_system_memory_read(const char *root, px_system_memory *out)
                      chosen + 1);
     }
     read_start(root, "/proc/self/limits", text, sizeof text);
-    if (find_value(text, "Max locked memory", value, sizeof value))
+    if (px_find_value(text, "Max locked memory", value, sizeof value))
         out->lockable = strncmp(value, "unlimited", 9) == 0 ? UINT64_MAX : strtoull(value, NULL, 10);
 }
 

@@ -22,6 +22,10 @@ bool px_root_number(const char *root, uint64_t *out, const char *format, ...) PX
 bool px_root_link(const char *root, char *out, size_t size, const char *format, ...) PX_PRINTF(4, 5);
 bool px_root_exists(const char *root, const char *format, ...) PX_PRINTF(2, 3);
 
+/* Copies what stands behind `key` at the beginning of a line, without quotes and blanks around it, cut and printable
+ * as a line is; "" and false when no line has it. */
+bool px_find_value(const char *text, const char *key, char *out, size_t size);
+
 /* Makes a text printable in place: what is no UTF-8, or controls the terminal, becomes '?'. */
 void px_make_printable(char *text);
 

@@ -94,3 +94,23 @@ phlox_status px_device_check_settings(const px_device *device, const char *name,
                    of_openvino ? "ov" : "ort",
                    of_openvino ? options->ov_config[0] : options->ort_config[0], name);
 }
+
+phlox_status px_device_check_others(const phlox_model_options *user, const char *name, bool is_npu, phlox_error *error)
+{
+    const struct {
+        const char *option, *owner;
+        bool is_given;
+    } others[] = {
+        {"huge-pages", "phlox's own engine (--device cpu)", user->huge_pages != PHLOX_HUGE_AUTO},
+        {"cpu-mask", "phlox's own engine (--device cpu)", user->cpu_mask != 0},
+        {"max-prompt-len", "an NPU (--device openvino:NPU)", !is_npu && user->max_prompt_len},
+        {"min-response-len", "an NPU (--device openvino:NPU)", !is_npu && user->min_response_len},
+        {"prefill-hint", "an NPU (--device openvino:NPU)", !is_npu && user->prefill_hint},
+        {"generate-hint", "an NPU (--device openvino:NPU)", !is_npu && user->generate_hint},
+    };
+    for (size_t i = 0; i < PX_COUNT(others); i++)
+        if (others[i].is_given)
+            return px_fail(error, PHLOX_ERROR_UNSUPPORTED, "--%s is for %s, and %s does not have it; leave it out",
+                           others[i].option, others[i].owner, name);
+    return PHLOX_OK;
+}

@@ -114,4 +114,8 @@ void px_device_unit_name(const px_device *device, const char *unit, char *out, s
 phlox_status px_device_check_settings(const px_device *device, const char *name,
                                       const phlox_model_options *options, phlox_error *error);
 
+/* Options that only another device has would be ignored by a runtime: PHLOX_ERROR_UNSUPPORTED. `is_npu`: those of an
+ * NPU are its own. */
+phlox_status px_device_check_others(const phlox_model_options *user, const char *name, bool is_npu, phlox_error *error);
+
 #endif

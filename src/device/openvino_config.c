@@ -1,5 +1,7 @@
 #include "device/openvino_model.h"
 
+#include "device/openvino.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,22 +90,9 @@ phlox_status px_openvino_check_options(const phlox_model_options *user, const ch
 {
     if (!user->device || strcmp(user->device, "auto") == 0) return PHLOX_OK;
     const bool is_npu = px_openvino_is_npu(unit);
-    const struct {
-        const char *name, *owner;
-        bool is_given;
-    } others[] = {
-        {"huge-pages", "phlox's own engine (--device cpu)", user->huge_pages != PHLOX_HUGE_AUTO},
-        {"cpu-mask", "phlox's own engine (--device cpu)", user->cpu_mask != 0},
-        {"max-prompt-len", "an NPU (--device openvino:NPU)", !is_npu && user->max_prompt_len},
-        {"min-response-len", "an NPU (--device openvino:NPU)", !is_npu && user->min_response_len},
-        {"prefill-hint", "an NPU (--device openvino:NPU)", !is_npu && user->prefill_hint},
-        {"generate-hint", "an NPU (--device openvino:NPU)", !is_npu && user->generate_hint},
-    };
-    for (size_t i = 0; i < PX_COUNT(others); i++)
-        if (others[i].is_given)
-            return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
-                           "--%s is for %s, and openvino:%s does not have it; leave it out", others[i].name,
-                           others[i].owner, unit);
+    char name[64];
+    px_device_unit_name(&px_device_openvino, unit, name, sizeof name);
+    PX_TRY(px_device_check_others(user, name, is_npu, error));
     if (is_npu && is_integer(user->kv_cache))
         return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
                        "--kv-cache %s: openvino:%s keeps keys and values as float16, or with --kv-cache f32 as "

@@ -66,7 +66,7 @@ static json_t *session_options(const px_device_model *model, const phlox_model_o
     for (size_t i = 0; i < user->ort_config_count; i++) {
         char key[256];
         const char *value;
-        if (px_ort_setting(user->ort_config[i], key, sizeof key, &value) && strncmp(key, "session.", 8) == 0)
+        if (px_ort_setting(user->ort_config[i], key, sizeof key, &value) && px_ort_is_of_session(key))
             json_object_set_new(options, key, json_string(value));
     }
     return options;

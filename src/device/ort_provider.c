@@ -52,6 +52,11 @@ bool px_ort_is_cpu(const px_ort_provider *provider)
     return is_word(provider->name, "cpu");
 }
 
+bool px_ort_is_of_session(const char *key)
+{
+    return strncmp(key, "session.", 8) == 0;
+}
+
 bool px_ort_setting(const char *setting, char *key, size_t size, const char **value)
 {
     const size_t length = strcspn(setting, "=");
@@ -83,32 +88,11 @@ phlox_status px_ort_check_options(const phlox_model_options *user, const char *d
                                   phlox_error *error)
 {
     if (!user->device || strcmp(user->device, "auto") == 0) return PHLOX_OK;
-    const struct {
-        const char *name, *owner;
-        bool is_given;
-    } others[] = {
-        {"huge-pages", "phlox's own engine (--device cpu)", user->huge_pages != PHLOX_HUGE_AUTO},
-        {"cpu-mask", "phlox's own engine (--device cpu)", user->cpu_mask != 0},
-        {"max-prompt-len", "an NPU (--device openvino:NPU)", user->max_prompt_len != 0},
-        {"min-response-len", "an NPU (--device openvino:NPU)", user->min_response_len != 0},
-        {"prefill-hint", "an NPU (--device openvino:NPU)", user->prefill_hint != NULL},
-        {"generate-hint", "an NPU (--device openvino:NPU)", user->generate_hint != NULL},
-    };
-    for (size_t i = 0; i < PX_COUNT(others); i++)
-        if (others[i].is_given)
-            return px_fail(error, PHLOX_ERROR_UNSUPPORTED,
-                           "--%s is for %s, and %s does not have it; leave it out", others[i].name,
-                           others[i].owner, device);
+    PX_TRY(px_device_check_others(user, device, false, error));
     return check_kv_cache(user, device, kv_bytes, error);
 }
 
 /* ---- configuration ------------------------------------------------------------------------- */
-
-/* Options of the session, and not of its provider, have names of this beginning. */
-static bool is_of_session(const char *key)
-{
-    return strncmp(key, "session.", 8) == 0;
-}
 
 phlox_status px_ort_provider_set(const px_ort_api *api, OgaConfig *config, const px_ort_provider *provider,
                                  const phlox_model_options *user, phlox_error *error)
@@ -124,7 +108,7 @@ phlox_status px_ort_provider_set(const px_ort_api *api, OgaConfig *config, const
             return px_fail(error, PHLOX_ERROR_ARGUMENT,
                            "--ort-config %s: KEY=VALUE is meant, an option of the provider, or one of the "
                            "session, session.KEY=VALUE", user->ort_config[i]);
-        if (is_of_session(key)) continue;
+        if (px_ort_is_of_session(key)) continue;
         if (is_cpu)
             return px_fail(error, PHLOX_ERROR_ARGUMENT,
                            "--ort-config %s: ONNX Runtime's CPU provider has no options; those of the session "
@@ -192,18 +176,11 @@ static void add_unit(px_units *out, const px_ort_provider *provider)
 /* "Model: NVIDIA H100" and "Bus Location: 0000:00:02.0" of what the driver says of a GPU. */
 static void read_nvidia(const char *path, px_unit *unit)
 {
-    FILE *const file = fopen(path, "re");
-    if (!file) return;
-    char line[256];
-    while (fgets(line, sizeof line, file)) {
-        line[strcspn(line, "\n")] = 0;
-        char *const colon = strchr(line, ':');
-        if (!colon) continue;
-        const char *const value = colon + 1 + strspn(colon + 1, " \t");
-        if (strncmp(line, "Model:", 6) == 0) snprintf(unit->name, sizeof unit->name, "%s", value);
-        if (strncmp(line, "Bus Location:", 13) == 0) snprintf(unit->pci, sizeof unit->pci, "%.15s", value);
-    }
-    fclose(file);
+    char text[4096];
+    size_t length;
+    if (px_read_text(path, text, sizeof text, &length, NULL) != PHLOX_OK) return;
+    px_find_value(text, "Model:", unit->name, sizeof unit->name);
+    px_find_value(text, "Bus Location:", unit->pci, sizeof unit->pci);
 }
 
 static bool add_nvidia(void *user, const char *path)

@@ -29,6 +29,8 @@ phlox_status px_ort_check_options(const phlox_model_options *user, const char *d
 phlox_status px_ort_check_weights(const px_checkpoint *checkpoint, const phlox_model_options *user,
                                   const phlox_export_options *words, const char *device, phlox_error *error);
 
+/* Options of the session, and not of its provider, have names that begin with "session.". */
+bool px_ort_is_of_session(const char *key);
 /* "KEY=VALUE" of the user split; false without a key. */
 bool px_ort_setting(const char *setting, char *key, size_t size, const char **value);
 
